@@ -1,0 +1,61 @@
+"""Where every file of a study lives, in one place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class RunLayout:
+    """The files of one run: training at the root, features and evaluations under their own keys."""
+
+    root: Path
+    features_key: str
+    evaluation_key: str
+
+    @property
+    def config(self) -> Path:
+        return self.root / "config.json"
+
+    @property
+    def state(self) -> Path:
+        """Checkpoint and history in progress; not an output of any rule, so that Snakemake keeps it."""
+        return self.root / "state"
+
+    @property
+    def encoder(self) -> Path:
+        return self.root / "encoder.safetensors"
+
+    @property
+    def pretrain(self) -> Path:
+        return self.root / "pretrain.json"
+
+    @property
+    def history(self) -> Path:
+        return self.root / "history.jsonl"
+
+    @property
+    def features(self) -> Path:
+        return self.root / f"features-{self.features_key}"
+
+    @property
+    def evaluation(self) -> Path:
+        return self.root / f"evaluation-{self.evaluation_key}"
+
+
+def run_directory(
+    results: Path, dataset: str, method: str, variant: str, seed: int, key: str
+) -> Path:
+    """The directory of one run, `<results>/runs/<dataset>/<method>/<variant>/seed-<seed>/<key>`."""
+    return results / "runs" / dataset / method / variant / f"seed-{seed}" / key
+
+
+def dataset_directory(results: Path, dataset: str, digest: str) -> Path:
+    """The directory of one prepared dataset, `<results>/data/<dataset>/<digest>`."""
+    return results / "data" / dataset / digest[:12]
+
+
+def study_directory(results: Path, study: str) -> Path:
+    """Tidy results and tables of a study, `<results>/studies/<study>`."""
+    return results / "studies" / study

@@ -1,0 +1,110 @@
+"""Progress that reads well on a terminal and in a log file."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import time
+from types import TracebackType
+from typing import TextIO
+
+
+class Progress:
+    """Counts work done and says how long the rest will take.
+
+    A terminal gets one line that is redrawn; anything else gets a plain line every `interval` seconds.
+
+    Args:
+        total: how many units the whole work has.
+        label: what is being done.
+        unit: the plural of what is counted.
+        done: units already finished before this process (they do not count in the rate).
+        stream: where to write; standard error by default.
+        interval: seconds between two plain lines.
+    """
+
+    def __init__(
+        self,
+        total: int,
+        label: str,
+        unit: str = "images",
+        *,
+        done: int = 0,
+        stream: TextIO | None = None,
+        interval: float = 10.0,
+    ) -> None:
+        self.total, self.label, self.unit = total, label, unit
+        self.done = self._start_done = done
+        self.stream = stream if stream is not None else sys.stderr
+        self.live = self.stream.isatty()
+        self.interval = 0.1 if self.live else interval
+        self.scalars: dict[str, float | str] = {}
+        self.start = self._shown = time.monotonic()
+        self._width = 0
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._show()
+        if self.live:
+            self.stream.write("\n")
+            self.stream.flush()
+
+    def advance(self, count: int = 1, **scalars: float | str) -> None:
+        """Record `count` finished units and the latest values worth showing."""
+        self.done += count
+        self.scalars.update(scalars)
+        if time.monotonic() - self._shown >= self.interval:
+            self._show()
+
+    def note(self, text: str) -> None:
+        """Write one line that stays."""
+        if self.live:
+            self.stream.write("\r" + " " * self._width + "\r")
+        self.stream.write(f"{self.label}: {text}\n")
+        self.stream.flush()
+
+    def line(self) -> str:
+        """The progress as one line of text."""
+        elapsed = max(time.monotonic() - self.start, 1e-9)
+        rate = (self.done - self._start_done) / elapsed
+        share = 100 * self.done / self.total if self.total else 100.0
+        parts = [f"{self.label} {share:3.0f}%", f"{self.done:,}/{self.total:,} {self.unit}"]
+        parts += [_scalar(name, value) for name, value in self.scalars.items()]
+        if rate > 0:
+            parts.append(f"{rate:,.0f} {self.unit}/s" if rate >= 10 else f"{rate:.2f} {self.unit}/s")
+            if self.done < self.total:
+                parts.append(f"ETA {duration((self.total - self.done) / rate)}")
+        parts.append(f"elapsed {duration(elapsed)}")
+        return "  ".join(parts)
+
+    def _show(self) -> None:
+        self._shown = time.monotonic()
+        text = self.line()
+        if self.live:
+            text = text[: shutil.get_terminal_size().columns - 1]
+            self.stream.write("\r" + text.ljust(self._width))
+            self._width = len(text)
+        else:
+            self.stream.write(text + "\n")
+        self.stream.flush()
+
+
+def duration(seconds: float) -> str:
+    """Seconds as a person would say them: `8s`, `3m20s`, `2h05m`."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole}s"
+    if whole < 3600:
+        return f"{whole // 60}m{whole % 60:02d}s"
+    return f"{whole // 3600}h{whole % 3600 // 60:02d}m"
+
+
+def _scalar(name: str, value: float | str) -> str:
+    return f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}"
