@@ -1,0 +1,327 @@
+"""Write a prepared dataset: in parallel, in bounded memory, resumably, and all or nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import zlib
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from replearn.data.localfiles import exclusive
+from replearn.data.options import Options
+from replearn.data.plan import Images, Plan, Rows, Split
+from replearn.data.prepared import (
+    MANIFEST,
+    FileRecord,
+    Manifest,
+    PreparedDataset,
+    SplitCount,
+    file_sha256,
+    open_prepared,
+)
+from replearn.data.splits import subset
+from replearn.errors import UserError
+from replearn.jsonfile import write_json
+from replearn.progress import Progress
+
+CHUNK = 2048
+THREADS = 4
+JOURNAL = "journal.jsonl"
+
+
+def prepare(
+    name: str, options: Options, directory: Path, *, raw: Path, cache: Path | None = None
+) -> PreparedDataset:
+    """Prepare a dataset, or open it if that is done already.
+
+    The work happens in a sibling folder `<directory>.partial`; killed at any moment, the next call goes on
+    after the last finished chunk of 2,048 images and ends with the same bytes as an uninterrupted one.
+
+    Args:
+        name: the dataset's name in the study.
+        options: one of the models in `replearn.data.SOURCES`.
+        directory: where the prepared dataset is to appear, whole or not at all.
+        raw: where downloads are kept.
+        cache: file that remembers the hashes of local files.
+
+    Raises:
+        UserError: the data cannot be had, or something is wrong with it; the message names the file.
+    """
+    digest = options.digest(cache, name=name)
+    try:
+        ready = open_prepared(directory)
+        if ready.manifest.digest == digest:
+            return ready
+    except UserError:
+        pass
+    partial = directory.with_name(directory.name + ".partial")
+    try:
+        _free(directory)
+        with exclusive(directory.with_name(directory.name + ".lock")):
+            partial.mkdir(parents=True, exist_ok=True)
+            manifest = _build(name, options, digest, partial, raw, cache)
+            write_json(partial / MANIFEST, manifest.model_dump(mode="json"))
+            (partial / JOURNAL).unlink()
+            if directory.exists():
+                shutil.rmtree(directory)
+            os.replace(partial, directory)
+    except OSError as error:
+        place = error.filename or directory
+        raise UserError(f"cannot write the prepared dataset ({error})", where=str(place)) from error
+    directory.with_name(directory.name + ".lock").unlink(missing_ok=True)
+    return open_prepared(directory)
+
+
+def _free(directory: Path) -> None:
+    """Make sure that `directory` may be replaced: absent, or holding nothing but our own files."""
+    if not directory.exists():
+        return
+    for file in directory.iterdir():
+        if not file.name.startswith((".", "index.", MANIFEST)) and not file.name.endswith(
+            (".npy", ".captions.json")
+        ):
+            raise UserError(
+                f"the folder is not a prepared dataset: it holds '{file.name}'",
+                where=str(directory),
+                hint="Move it away or choose another results folder.",
+            )
+
+
+def _build(
+    name: str, options: Options, digest: str, partial: Path, raw: Path, cache: Path | None
+) -> Manifest:
+    content = options.content(cache, name=name)
+    plan = options.plan(name, raw, content)
+    journal = _Journal(partial / JOURNAL, digest)
+    conversions: Counter[str] = Counter()
+    splits = [_limited(split, plan, options, content, name) for split in plan.splits]
+    targets = [_Target(split, plan.shape, partial, journal) for split in splits]
+    total, done = sum(split.count for split in splits), sum(target.done for target in targets)
+    with Progress(total, f"prepare {name}", done=done) as progress:
+        for target in targets:
+            conversions += target.write(journal, progress)
+    train = next(split for split in splits if split.name == "train")
+    held_out, kept = _validation(train, options, content, name)
+    _save(partial / "index.train.npy", kept)
+    _save(partial / "index.validation.npy", held_out)
+    mean, std = _moments(np.load(partial / "train.images.npy", mmap_mode="r"), kept)
+    counts = {split.name: _count(split, len(plan.classes)) for split in splits}
+    counts["validation"] = _count(_rows(train, held_out), len(plan.classes))
+    return Manifest(
+        name=name,
+        source=str(options.model_dump()["source"]),
+        digest=digest,
+        licence=plan.licence,
+        citation=plan.citation,
+        classes=tuple(plan.classes),
+        channels=plan.shape[0],
+        height=plan.shape[1],
+        width=plan.shape[2],
+        splits=counts,
+        files={
+            file.name: FileRecord(sha256=file_sha256(file), bytes=file.stat().st_size)
+            for file in sorted(partial.iterdir())
+            if file.name not in (JOURNAL, MANIFEST)
+        },
+        mean=mean,
+        std=std,
+        captions=options.captions,
+        templates=options.prompt_templates,
+        conversions=(*plan.conversions, *_stated(conversions)),
+        validation=options.validation,
+    )
+
+
+def _rows(split: Split, rows: Rows) -> Split:
+    """The split reduced to some of its rows."""
+    return replace(
+        split,
+        count=len(rows),
+        read=lambda wanted: split.read(rows[wanted]),
+        labels=None if split.labels is None else split.labels[rows],
+        captions=None if split.captions is None else [split.captions[row] for row in rows],
+        groups=None if split.groups is None else split.groups[rows],
+    )
+
+
+def _limited(split: Split, plan: Plan, options: Options, content: str, name: str) -> Split:
+    """The train split under `limit`; other splits as they are."""
+    if split.name != "train" or options.limit is None or options.limit >= split.count:
+        return split
+    least = 2 * max(1, len(plan.classes))
+    if options.limit < least:
+        raise UserError(
+            f"a limit of {options.limit} leaves too few images to train and validate on",
+            where=f"datasets.{name}.limit",
+            hint=f"It takes {least} at least: two for each class.",
+        )
+    rows = subset(split.labels, options.limit, content, "limit", count=split.count)
+    return _rows(split, rows)
+
+
+def _validation(train: Split, options: Options, content: str, name: str) -> tuple[Rows, Rows]:
+    """Rows of the train split held out for validation, and the rest."""
+    held_out = subset(
+        train.labels,
+        max(1, round(options.validation * train.count)),
+        content,
+        "validation",
+        count=train.count,
+        groups=train.groups,
+        leave=1,
+    )
+    kept = np.setdiff1d(np.arange(train.count, dtype=np.int64), held_out)
+    if not len(held_out) or not len(kept):
+        raise UserError(
+            f"{train.count} training images are too few to hold some out for validation",
+            where=f"datasets.{name}",
+        )
+    return held_out, kept
+
+
+class _Target:
+    """The arrays of one split on disk, and which of its chunks are still to be written."""
+
+    def __init__(
+        self, split: Split, shape: tuple[int, int, int], partial: Path, journal: _Journal
+    ) -> None:
+        self.split = split
+        if split.labels is not None:
+            _save(partial / f"{split.name}.labels.npy", split.labels)
+        if split.captions is not None:
+            write_json(partial / f"{split.name}.captions.json", list(split.captions))
+        self.images = _open_images(partial / f"{split.name}.images.npy", (split.count, *shape))
+        self.conversions: Counter[str] = Counter()
+        self.pending: list[int] = []
+        self.done = 0
+        for start in range(0, split.count, CHUNK):
+            chunk = self.images[start : start + CHUNK]
+            conversions = journal.finished(split.name, start, chunk)
+            if conversions is None:
+                self.pending.append(start)
+            else:
+                self.conversions += conversions
+                self.done += len(chunk)
+
+    def write(self, journal: _Journal, progress: Progress) -> Counter[str]:
+        """Write the missing chunks; the conversions of the whole split."""
+        threads = min(THREADS, os.cpu_count() or 1)
+        queue: list[tuple[int, Future[tuple[Images, Counter[str]]]]] = []
+        with ThreadPoolExecutor(threads) as pool:
+            try:
+                while self.pending or queue:
+                    # Few enough in flight that memory stays bounded, enough that no thread waits.
+                    while self.pending and len(queue) < threads + 1:
+                        start = self.pending.pop(0)
+                        rows = np.arange(
+                            start, min(start + CHUNK, self.split.count), dtype=np.int64
+                        )
+                        queue.append((start, pool.submit(self.split.read, rows)))
+                    start, future = queue.pop(0)
+                    batch, conversions = future.result()
+                    self.images[start : start + len(batch)] = batch
+                    self.images.flush()
+                    journal.record(self.split.name, start, batch, conversions)
+                    self.conversions += conversions
+                    progress.advance(len(batch))
+            finally:
+                for _, future in queue:
+                    future.cancel()
+        return self.conversions
+
+
+class _Journal:
+    """Which chunks are on disk, one JSON line each; a line counts only if the chunk matches its checksum."""
+
+    def __init__(self, path: Path, digest: str) -> None:
+        self.path = path
+        self._entries: dict[tuple[str, int], tuple[int, Counter[str]]] = {}
+        lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+        for line in lines:
+            try:
+                entry = json.loads(line)
+            except ValueError:
+                continue  # the line that was being written when the process was killed
+            if entry["digest"] == digest:
+                key = (entry["split"], entry["start"])
+                self._entries[key] = (entry["crc32"], Counter(entry["conversions"]))
+        self._digest = digest
+        self._stream = path.open("a", encoding="utf-8")
+        if lines:
+            self._stream.write("\n")
+
+    def finished(self, split: str, start: int, chunk: Images) -> Counter[str] | None:
+        """The conversions of a chunk that is whole on disk, or None."""
+        crc32, conversions = self._entries.get((split, start), (None, Counter()))
+        return conversions if crc32 == zlib.crc32(np.ascontiguousarray(chunk)) else None
+
+    def record(self, split: str, start: int, chunk: Images, conversions: Counter[str]) -> None:
+        entry = {
+            "digest": self._digest,
+            "split": split,
+            "start": start,
+            "crc32": zlib.crc32(np.ascontiguousarray(chunk)),
+            "conversions": conversions,
+        }
+        self._stream.write(json.dumps(entry) + "\n")
+        self._stream.flush()
+
+
+def _open_images(
+    path: Path, shape: tuple[int, ...]
+) -> np.memmap[tuple[int, ...], np.dtype[np.uint8]]:
+    """The array on disk, as an earlier attempt left it if it has the right shape."""
+    if path.is_file():
+        try:
+            found = np.lib.format.open_memmap(path, mode="r+")
+            if found.shape == shape and found.dtype == np.uint8:
+                return found
+        except ValueError:
+            pass  # killed before the file had its full length
+    return np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
+
+
+def _moments(images: Images, rows: Rows) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation of each channel over `rows`, on a 0–1 scale.
+
+    Sums of integers, hence exact and the same in any order.
+    """
+    total = squares = np.zeros(images.shape[1], dtype=np.int64)
+    for start in range(0, len(rows), CHUNK):
+        batch = np.asarray(images[rows[start : start + CHUNK]])
+        counts = np.stack(
+            [np.bincount(batch[:, c].ravel(), minlength=256) for c in range(batch.shape[1])]
+        )
+        levels = np.arange(256, dtype=np.int64)
+        total = total + counts @ levels
+        squares = squares + counts @ levels**2
+    pixels = len(rows) * images.shape[2] * images.shape[3]
+    mean = total / pixels
+    std = np.sqrt(np.maximum(squares / pixels - mean**2, 0))
+    return tuple((mean / 255).tolist()), tuple((std / 255).tolist())
+
+
+def _count(split: Split, classes: int) -> SplitCount:
+    if split.labels is None:
+        return SplitCount(count=split.count)
+    counts = np.bincount(split.labels, minlength=classes)
+    return SplitCount(count=split.count, class_counts=tuple(counts.tolist()))
+
+
+def _stated(conversions: Counter[str]) -> Sequence[str]:
+    return [
+        f"{count:,} {'image' if count == 1 else 'images'} {phrase}"
+        for phrase, count in sorted(conversions.items())
+    ]
+
+
+def _save(path: Path, array: NDArray[np.int64]) -> None:
+    np.save(path, array, allow_pickle=False)
