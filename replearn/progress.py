@@ -34,7 +34,7 @@ class Progress:
         interval: float = 10.0,
     ) -> None:
         self.total, self.label, self.unit = total, label, unit
-        self.done = self._start_done = done
+        self.done = self.start_done = done
         self.stream = stream if stream is not None else sys.stderr
         self.live = self.stream.isatty()
         self.interval = 0.1 if self.live else interval
@@ -73,7 +73,7 @@ class Progress:
     def line(self) -> str:
         """The progress as one line of text."""
         elapsed = max(time.monotonic() - self.start, 1e-9)
-        rate = (self.done - self._start_done) / elapsed
+        rate = (self.done - self.start_done) / elapsed
         share = 100 * self.done / self.total if self.total else 100.0
         parts = [f"{self.label} {share:3.0f}%", f"{self.done:,}/{self.total:,} {self.unit}"]
         parts += [_scalar(name, value) for name, value in self.scalars.items()]

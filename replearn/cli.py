@@ -1,0 +1,239 @@
+"""The `replearn` command: what the workflow's rules call, and what people ask about a study."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from replearn.errors import UserError
+
+app = typer.Typer(
+    help="Compare representation-learning methods on frozen features, and trust the number.\n\n"
+    "A whole study runs through Snakemake: snakemake --cores 8 --resources gpu=2. "
+    "The commands below are its single steps, and questions about a study.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+STEPS = "Steps of the workflow"
+QUESTIONS = "Questions and tools"
+
+ConfigArgument = Annotated[Path, typer.Argument(help="config.json of the run.")]
+DatasetOption = Annotated[Path, typer.Option(help="manifest.json of the prepared dataset.")]
+FeaturesOption = Annotated[Path, typer.Option(help="Directory of the feature files.")]
+OutputOption = Annotated[Path, typer.Option(help="Where the results go.")]
+DeviceOption = Annotated[
+    str | None, typer.Option(help="auto, cpu or cuda; the study's choice if absent.")
+]
+ThreadsOption = Annotated[
+    int, typer.Option(min=1, help="CPU threads; a result is bit-identical at equal threads.")
+]
+StudyArgument = Annotated[Path, typer.Argument(help="A study in YAML.")]
+
+
+@app.command(rich_help_panel=STEPS)
+def prepare(
+    request: Annotated[Path, typer.Argument(help="JSON file with a dataset's name and options.")],
+    output: OutputOption,
+) -> None:
+    """Fetch a dataset and bring it into the prepared format."""
+    from replearn import data
+    from replearn.jsonfile import read_json
+
+    wanted = read_json(request)
+    options = data.SOURCES[wanted["options"]["source"]].model_validate(wanted["options"])
+    data.prepare(wanted["name"], options, output, raw=output.parent.parent / "raw")
+
+
+@app.command(rich_help_panel=STEPS)
+def pretrain(
+    config: ConfigArgument,
+    dataset: DatasetOption,
+    output: OutputOption,
+    device: DeviceOption = None,
+    threads: ThreadsOption = 1,
+) -> None:
+    """Train one method with one seed; resumes from its checkpoint if there is one."""
+    from replearn.config import read_run_config
+    from replearn.devices import lease
+
+    run = read_run_config(config)
+    with lease(device or run.device, jobs_per_gpu=run.jobs_per_gpu) as leased:
+        _limit_threads(threads)
+        from replearn.data.prepared import open_prepared
+        from replearn.planning import layout_of
+        from replearn.pretrain import pretrain as run_pretrain
+
+        run_pretrain(run, open_prepared(dataset), layout_of(run, output), leased.device)
+
+
+@app.command(rich_help_panel=STEPS)
+def embed(
+    config: ConfigArgument,
+    dataset: DatasetOption,
+    run: Annotated[Path, typer.Option(help="Directory of the trained run.")],
+    output: OutputOption,
+    device: DeviceOption = None,
+    threads: ThreadsOption = 1,
+) -> None:
+    """Write a trained encoder's features of every split."""
+    from replearn.config import read_run_config
+    from replearn.devices import lease
+
+    settings = read_run_config(config)
+    with lease(device or settings.device, jobs_per_gpu=settings.jobs_per_gpu) as leased:
+        _limit_threads(threads)
+        from replearn.data.prepared import open_prepared
+        from replearn.embed import embed as run_embed
+
+        encoder = run / "encoder.safetensors"
+        run_embed(settings, open_prepared(dataset), encoder, output, leased.device)
+
+
+@app.command(rich_help_panel=STEPS)
+def select(
+    config: ConfigArgument, features: FeaturesOption, output: OutputOption, threads: ThreadsOption = 1
+) -> None:
+    """Choose the probe's regularisation on the validation images; test data are out of reach here."""
+    from replearn.config import read_run_config
+
+    _limit_threads(threads)
+    from replearn.evaluate.run import select as run_select
+
+    run = read_run_config(config)
+    run_select(features, output, run.evaluation, run.identification)
+
+
+@app.command(rich_help_panel=STEPS)
+def evaluate(
+    config: ConfigArgument,
+    features: FeaturesOption,
+    select: Annotated[Path, typer.Option(help="select.json with the frozen choices.")],
+    output: OutputOption,
+    threads: ThreadsOption = 1,
+) -> None:
+    """kNN, linear probe and collapse diagnostics on the test images."""
+    from replearn.config import read_run_config
+
+    _limit_threads(threads)
+    from replearn.evaluate.run import evaluate as run_evaluate
+
+    run = read_run_config(config)
+    run_evaluate(features, select, output, run.evaluation, run.identification)
+
+
+@app.command(rich_help_panel=STEPS)
+def text(config: ConfigArgument, features: FeaturesOption, output: OutputOption) -> None:
+    """Prompt classification and image–text retrieval of a run that learned from captions."""
+    from replearn.config import read_run_config
+    from replearn.evaluate.run import text as run_text
+
+    run = read_run_config(config)
+    run_text(features, output, run.evaluation, run.identification)
+
+
+PlanArgument = Annotated[Path, typer.Argument(help="plan.json of the study.")]
+PartialOption = Annotated[bool, typer.Option("--partial", help="Go on with what is finished.")]
+
+
+@app.command(rich_help_panel=STEPS)
+def collate(plan: PlanArgument, partial: PartialOption = False) -> None:
+    """Gather all runs into tidy results and comparison tables."""
+    from replearn.collate import collate as run_collate
+
+    run_collate(plan, plan.parent, partial=partial)
+
+
+@app.command(rich_help_panel=STEPS)
+def report(plan: PlanArgument, output: OutputOption, partial: PartialOption = False) -> None:
+    """Write the HTML report, one file that opens offline."""
+    from replearn.report import build
+
+    build(plan.parent, plan, output, partial=partial)
+
+
+@app.command(rich_help_panel=STEPS)
+def track(
+    plan: PlanArgument,
+    receipt: Annotated[Path, typer.Option(help="JSON file that says what was synced.")],
+) -> None:
+    """Sync a study into MLflow; a second time adds nothing."""
+    from replearn.tracking import track as run_track
+
+    run_track(plan, receipt=receipt)
+
+
+@app.command(rich_help_panel=QUESTIONS)
+def validate(study: StudyArgument) -> None:
+    """Check a study and say what it would run."""
+    from replearn.config import load_study
+    from replearn.planning import plan
+
+    planned = plan(load_study(study))
+    typer.echo(f"{study}: {len(planned.runs)} runs on {', '.join(planned.datasets)}")
+    for run in planned.runs:
+        typer.echo(f"  {run.config.key}  {run.config.id}")
+    for skipped in planned.skipped:
+        typer.echo(f"  skipped       {skipped.dataset}/{skipped.method}: {skipped.reason}")
+
+
+@app.command(rich_help_panel=QUESTIONS)
+def methods() -> None:
+    """List the methods with their supervision and their options."""
+    from replearn.methods.options import METHODS
+
+    for name, options in METHODS.items():
+        kind = options.supervision if options.trained else "reference, not trained"
+        paper = f"  {options.paper}" if options.paper else ""
+        typer.echo(f"{name:14s}{kind}{paper}")
+        for option, field in options.model_fields.items():
+            if option != "method":
+                typer.echo(f"    {option} = {field.default}")
+
+
+@app.command("new-method", rich_help_panel=QUESTIONS)
+def new_method(
+    name: Annotated[str, typer.Argument(help="In lower case, for instance vicreg.")],
+) -> None:
+    """Write the skeleton of a new method and register it."""
+    from replearn.skeleton import write_skeleton
+
+    for line in write_skeleton(name):
+        typer.echo(line)
+
+
+@app.command(rich_help_panel=QUESTIONS)
+def schema() -> None:
+    """Print the JSON schema of a study, for editors that complete and check YAML."""
+    import json
+
+    from replearn.schema import study_schema
+
+    typer.echo(json.dumps(study_schema(), indent=2))
+
+
+def main(arguments: list[str] | None = None) -> Any:
+    """Entry point: a user's mistake becomes one message and exit status 2."""
+    try:
+        return app(arguments)
+    except UserError as error:
+        typer.echo(f"error: {error}", err=True)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        typer.echo("stopped", err=True)
+        sys.exit(130)
+
+
+def _limit_threads(threads: int) -> None:
+    import torch
+
+    torch.set_num_threads(threads)
+
+
+if __name__ == "__main__":
+    main()

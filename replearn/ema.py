@@ -1,0 +1,31 @@
+"""Exponential moving averages of networks: BYOL's target, DINO's teacher."""
+
+from __future__ import annotations
+
+import copy
+import math
+from typing import TypeVar
+
+import torch
+from torch import nn
+
+M = TypeVar("M", bound=nn.Module)
+
+
+def frozen_copy(module: M) -> M:
+    """A copy of `module` that never receives a gradient."""
+    twin = copy.deepcopy(module)
+    return twin.requires_grad_(False)
+
+
+@torch.no_grad()
+def update_ema(average: nn.Module, online: nn.Module, momentum: float) -> None:
+    """average ← momentum · average + (1 − momentum) · online; buffers (BatchNorm statistics) follow as they are."""
+    torch._foreach_lerp_(list(average.parameters()), list(online.parameters()), 1 - momentum)
+    for mean, current in zip(average.buffers(), online.buffers(), strict=True):
+        mean.copy_(current)
+
+
+def cosine_momentum(base: float, progress: float) -> float:
+    """Momentum that rises from `base` to 1 along a half cosine (BYOL, section 3.3): 1 − (1 − base)(cos πp + 1)/2."""
+    return 1 - (1 - base) * (math.cos(math.pi * progress) + 1) / 2

@@ -1,0 +1,139 @@
+"""Frozen features of every split, as files that all evaluations read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file, save
+from torch import Tensor
+
+from replearn.augment import clean, make_view
+from replearn.build import build_method, load_tensors
+from replearn.checkpoint import write_bytes
+from replearn.config import RunConfig
+from replearn.data.captions import prompts
+from replearn.data.prepared import Part, PreparedDataset
+from replearn.evaluate.protocol import ViewsProtocol
+from replearn.heads import tokenize
+from replearn.methods.base import Method
+from replearn.methods.clip import CLIP
+from replearn.methods.options import CLIPOptions
+from replearn.progress import Progress
+
+CHUNK = 1024
+
+
+@torch.no_grad()
+def embed(
+    config: RunConfig, dataset: PreparedDataset, encoder: Path, output: Path, device: str
+) -> None:
+    """Write features of train, validation, test and augmented views, and for CLIP of texts.
+
+    Args:
+        config: the run.
+        dataset: prepared data of the digest that the configuration names.
+        encoder: the trained tensors.
+        output: the features directory.
+        device: "cpu" or "cuda".
+    """
+    method = build_method(config, dataset.manifest)
+    load_tensors(method, load_file(encoder))
+    method.to(device, memory_format=torch.channels_last).eval()
+    parts = {name: dataset.part(name) for name in ("train", "validation", "test")}
+    total = sum(len(part.images) for part in parts.values())
+    with Progress(total, f"{config.id} features") as progress:
+        for name, part in parts.items():
+            tensors = part_features(method, dataset, part, device, progress)
+            _write(output / f"{name}.safetensors", tensors)
+    views = view_features(method, dataset, parts["validation"], config.evaluation.views, device)
+    _write(output / "views.safetensors", views)
+    if isinstance(method, CLIP) and isinstance(config.options, CLIPOptions):
+        texts = text_features(method, dataset, parts["test"], config.options.context, device)
+        _write(output / "text.safetensors", texts)
+
+
+def part_features(
+    method: Method, dataset: PreparedDataset, part: Part, device: str, progress: Progress
+) -> dict[str, Tensor]:
+    """Features h [n, d], z [n, k] if the method projects, labels [n] if there are any, and rows [n]."""
+    collected: dict[str, list[Tensor]] = {}
+    for images in _chunks(part.images, device):
+        pixels = clean(images, None, tuple(dataset.manifest.mean), tuple(dataset.manifest.std))
+        for name, value in zip("hz", method.embed(pixels), strict=True):
+            if value is not None:
+                collected.setdefault(name, []).append(value.float().cpu())
+        progress.advance(len(images))
+    tensors = {name: torch.cat(values) for name, values in collected.items()}
+    tensors["index"] = torch.from_numpy(np.ascontiguousarray(part.index))
+    if part.labels is not None:
+        tensors["labels"] = torch.from_numpy(np.ascontiguousarray(part.labels))
+    return tensors
+
+
+def view_features(
+    method: Method, dataset: PreparedDataset, part: Part, protocol: ViewsProtocol, device: str
+) -> dict[str, Tensor]:
+    """Features h [v, m, d] and z [v, m, k] of v augmented views of m held-out images."""
+    rows = np.linspace(0, len(part.images) - 1, min(protocol.images, len(part.images))).astype(np.int64)
+    chosen = part.take(np.unique(rows))
+    images = torch.from_numpy(chosen.images).to(device)
+    index = torch.from_numpy(np.ascontiguousarray(chosen.index)).to(device)
+    collected: dict[str, list[Tensor]] = {}
+    for number in range(protocol.count):
+        view = make_view(
+            images,
+            protocol.view,
+            seed=0,
+            epoch=0,
+            index=index,
+            number=number,
+            mean=tuple(dataset.manifest.mean),
+            std=tuple(dataset.manifest.std),
+        )
+        for name, value in zip("hz", method.embed(view), strict=True):
+            if value is not None:
+                collected.setdefault(name, []).append(value.float().cpu())
+    return {name: torch.stack(values) for name, values in collected.items()}
+
+
+def text_features(
+    method: CLIP, dataset: PreparedDataset, test: Part, context: int, device: str
+) -> dict[str, Tensor]:
+    """Joint-space embeddings of test images, of class prompts and of paired captions, L2-normalised."""
+    mean, std = tuple(dataset.manifest.mean), tuple(dataset.manifest.std)
+    images = [
+        method.projector(method.encoder(clean(chunk, None, mean, std))).cpu()
+        for chunk in _chunks(test.images, device)
+    ]
+    tensors = {"image": F.normalize(torch.cat(images).float(), dim=1)}
+    class_prompts = prompts(dataset.manifest)
+    if class_prompts:
+        of_classes = [_texts(method, of_class, context, device) for of_class in class_prompts]
+        tensors["prompts"] = F.normalize(torch.stack([t.mean(0) for t in of_classes]), dim=1)
+    if test.captions is not None:
+        tensors["text"] = _texts(method, test.captions, context, device)
+        tensors["caption_group"] = torch.from_numpy(
+            np.unique(test.captions, return_inverse=True)[1].reshape(-1).astype(np.int64)
+        )
+    if test.labels is not None:
+        tensors["labels"] = torch.from_numpy(np.ascontiguousarray(test.labels))
+    return tensors
+
+
+def _texts(method: CLIP, captions: list[str], context: int, device: str) -> Tensor:
+    tokens = tokenize(captions, context)
+    embedded = [method.text(part.to(device)).cpu() for part in tokens.split(CHUNK)]
+    return F.normalize(torch.cat(embedded).float(), dim=1)
+
+
+def _chunks(images: np.ndarray[tuple[int, ...], np.dtype[np.uint8]], device: str) -> Iterator[Tensor]:
+    for start in range(0, len(images), CHUNK):
+        yield torch.from_numpy(np.ascontiguousarray(images[start : start + CHUNK])).to(device)
+
+
+def _write(path: Path, tensors: dict[str, Tensor]) -> None:
+    write_bytes(path, save({name: tensor.contiguous() for name, tensor in tensors.items()}))

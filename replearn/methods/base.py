@@ -1,0 +1,107 @@
+"""The contract between a method and the rest: a batch in, a loss out."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from replearn.encoders import EncoderShape
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """One training batch of n images.
+
+    Attributes:
+        views: each [n, c, h, w], normalised; global crops first.
+        index: int64 [n], row of each sample in the training set.
+        draws: float [n, 2], fresh uniform numbers for methods that choose at random.
+        labels: int64 [n], only for methods whose `needs` name them.
+        tokens: int64 [n, t], caption tokens, likewise.
+        progress: share of the training that is done, 0 to 1, for schedules inside a loss.
+    """
+
+    views: tuple[Tensor, ...]
+    index: Tensor
+    draws: Tensor
+    labels: Tensor | None = None
+    tokens: Tensor | None = None
+    progress: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """A loss to minimise, and detached scalars worth a curve of their own."""
+
+    total: Tensor
+    scalars: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+class Method(nn.Module, ABC):
+    """A way to learn a representation: networks and a loss; no optimiser, device, file or logger.
+
+    A subclass is built as `Method(encoder, shape, options)` and leaves the evaluated network in
+    `self.encoder`, its projection head (if any) in `self.projector`.
+    """
+
+    needs: ClassVar[frozenset[str]] = frozenset()
+    """What a batch must carry beside views: any of "labels", "tokens"."""
+
+    encoder: nn.Module
+    projector: nn.Module | None
+
+    def __init__(self, encoder: nn.Module, shape: EncoderShape) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.projector = None
+        self.shape = shape
+
+    @abstractmethod
+    def loss(self, batch: Batch) -> Loss:
+        """The training loss of one batch."""
+
+    def after_step(self, progress: float) -> None:
+        """Called after each optimiser step; `progress` runs from 0 to 1 over the training."""
+
+    def fit(self, images: Tensor) -> None:
+        """Set what is computed rather than trained from normalised images [n, c, h, w]; once, before training."""
+
+    def frozen(self, progress: float) -> tuple[nn.Parameter, ...]:
+        """Parameters that get no gradient step at this point of the training."""
+        return ()
+
+    def neighbourhoods(self, embeddings: Tensor, generator: torch.Generator) -> Tensor | None:
+        """Group the training set for the next epochs: int64 [n], or None for uniformly drawn batches.
+
+        Called every `neighbourhood_interval` epochs with the current embeddings [n, d].
+        """
+        return None
+
+    neighbourhood_interval: int = 0
+
+    def embed(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
+        """What evaluation sees: h [n, d] of the encoder, and z [n, k] of the projector or None."""
+        h = self.encoder(images)
+        return h, None if self.projector is None else self.projector(h)
+
+
+def check_embeddings(name: str, *tensors: Tensor) -> None:
+    """Raise ValueError unless all `tensors` are [n, d] of one shape with n > 0."""
+    shapes = [tuple(t.shape) for t in tensors]
+    if any(len(shape) != 2 for shape in shapes):
+        raise ValueError(f"{name} needs embeddings [n, d], not shapes {shapes}")
+    if len(set(shapes)) > 1:
+        raise ValueError(f"{name} needs embeddings of one shape, not {shapes}")
+    if tensors[0].shape[0] == 0:
+        raise ValueError(f"{name} got an empty batch")
+
+
+def check_temperature(name: str, value: float) -> None:
+    """Raise ValueError unless a temperature is positive."""
+    if not value > 0:
+        raise ValueError(f"{name} needs a temperature above 0, not {value}")

@@ -1,0 +1,122 @@
+"""DINO: match the sharper, centred output of an EMA teacher across crops (Caron et al., 2021).
+
+    P_s(x) = softmax(f_s(x) / τ_s),   P_t(x) = softmax((f_t(x) − c) / τ_t)
+    L = Σ_{v1 ≠ v2} H(P_t(v1), P_s(v2)),   the teacher sees only the global crops
+    c ← m_c c + (1 − m_c) mean f_t(x),     θ_t ← m θ_t + (1 − m) θ_s
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from replearn.ema import cosine_momentum, frozen_copy, update_ema
+from replearn.encoders import EncoderShape
+from replearn.heads import PrototypeHead
+from replearn.methods.base import Batch, Loss, Method, check_embeddings, check_temperature
+from replearn.methods.options import DINOOptions
+
+GLOBAL_VIEWS = 2
+"""The first views of a batch are the global crops, all that the teacher sees."""
+
+
+def dino_loss(
+    student_logits: Sequence[Tensor],
+    teacher_logits: Sequence[Tensor],
+    center: Tensor,
+    student_temperature: float,
+    teacher_temperature: float,
+) -> Tensor:
+    """Cross-entropy H(P_t, P_s), mean over samples and over pairs of different views.
+
+    Args:
+        student_logits: one [n, k] per view, global views first.
+        teacher_logits: one [n, k] per global view; no gradient reaches them.
+        center: [k] or [1, k], subtracted from the teacher's logits.
+        student_temperature, teacher_temperature: τ_s and τ_t.
+
+    Raises:
+        ValueError: shapes differ, no pair of different views exists, the batch is empty or a τ ≤ 0.
+    """
+    check_temperature("dino_loss", student_temperature)
+    check_temperature("dino_loss", teacher_temperature)
+    if not teacher_logits or len(student_logits) < 2:
+        raise ValueError("dino_loss needs a teacher view and at least two student views")
+    check_embeddings("dino_loss", *student_logits, *teacher_logits)
+    targets = [
+        F.softmax((t.detach().float() - center.float()) / teacher_temperature, dim=1)
+        for t in teacher_logits
+    ]
+    log_predictions = [F.log_softmax(s.float() / student_temperature, dim=1) for s in student_logits]
+    pairs = [
+        -(target * log_prediction).sum(1).mean()
+        for i, target in enumerate(targets)
+        for j, log_prediction in enumerate(log_predictions)
+        if i != j
+    ]
+    return torch.stack(pairs).mean()
+
+
+class DINO(Method):
+    """Student and teacher share an architecture; the teacher's encoder is evaluated, as in the paper."""
+
+    center: Tensor
+
+    def __init__(self, encoder: nn.Module, shape: EncoderShape, options: DINOOptions) -> None:
+        student_head = PrototypeHead(
+            shape.width, options.hidden, options.bottleneck, options.prototypes, options.layers
+        )
+        student = nn.Sequential(encoder, student_head)
+        teacher = frozen_copy(student)
+        super().__init__(teacher[0], shape)
+        self.projector = teacher[1].bottleneck
+        self.student, self.teacher = student, teacher
+        self.options = options
+        self.register_buffer("center", torch.zeros(options.prototypes))
+
+    def loss(self, batch: Batch) -> Loss:
+        student_logits = [self.student(view) for view in batch.views]
+        with torch.no_grad():
+            teacher_logits = [self.teacher(view) for view in batch.views[:GLOBAL_VIEWS]]
+            self._teacher_mean = torch.cat(teacher_logits).float().mean(0)
+        tau_s, tau_t = self.options.student_temperature, self.teacher_temperature(batch.progress)
+        total = dino_loss(student_logits, teacher_logits, self.center, tau_s, tau_t)
+        signs = collapse_signs(student_logits[1], teacher_logits[0], self.center, tau_s, tau_t)
+        return Loss(total, signs)
+
+    def teacher_temperature(self, progress: float) -> float:
+        """τ_t rises linearly over the warm-up, then stays (section 3.1 and appendix D of the paper)."""
+        options = self.options
+        warm_up = min(1.0, progress / max(options.teacher_warmup, 1e-9))
+        start, end = options.teacher_temperature_start, options.teacher_temperature
+        return start + warm_up * (end - start)
+
+    def after_step(self, progress: float) -> None:
+        options = self.options
+        update_ema(self.teacher, self.student, cosine_momentum(options.momentum, progress))
+        if options.centering:
+            self.center.lerp_(self._teacher_mean, 1 - options.center_momentum)
+
+    def frozen(self, progress: float) -> tuple[nn.Parameter, ...]:
+        """The prototypes rest at the start, which steadies the training (appendix C of the paper)."""
+        if progress >= self.options.freeze_last_layer:
+            return ()
+        return tuple(self.student[1].prototypes.parameters())
+
+
+@torch.no_grad()
+def collapse_signs(
+    student: Tensor, teacher: Tensor, center: Tensor, tau_s: float, tau_t: float
+) -> dict[str, Tensor]:
+    """Entropy of P_t and KL(P_t ‖ P_s) of one pair of views: they tell how DINO collapses (figure 7).
+
+    KL → 0 with entropy → 0 is one prototype for everything; with entropy → ln k, all prototypes equally.
+    """
+    target = F.log_softmax((teacher.float() - center) / tau_t, dim=1)
+    prediction = F.log_softmax(student.float() / tau_s, dim=1)
+    entropy = -(target.exp() * target).sum(1).mean()
+    divergence = (target.exp() * (target - prediction)).sum(1).mean()
+    return {"dino_entropy": entropy, "dino_kl": divergence}

@@ -1,0 +1,59 @@
+"""SupCon: all images of a class attract each other (Khosla et al., 2020).
+
+    L = Σ_i −1/|P(i)| Σ_{p ∈ P(i)} log  exp(x_i·x_p / τ) / Σ_{k ∈ A(i)} exp(x_i·x_k / τ)
+
+The paper's L_out (equation 2), with the sum over anchors as a mean over those that have a positive.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from replearn.encoders import EncoderShape
+from replearn.heads import mlp
+from replearn.methods.base import Batch, Loss, Method, check_embeddings, check_temperature
+from replearn.methods.options import SupConOptions
+
+
+def sup_con(z: Tensor, labels: Tensor, temperature: float) -> Tensor:
+    """Supervised contrastive loss, mean over anchors that have a positive (0 if none has).
+
+    Args:
+        z: [n, d] embeddings of all views, not necessarily normalised.
+        labels: int64 [n].
+        temperature: τ.
+
+    Raises:
+        ValueError: shapes do not match, the batch is empty or τ ≤ 0.
+    """
+    check_embeddings("sup_con", z)
+    check_temperature("sup_con", temperature)
+    if labels.shape != z.shape[:1]:
+        raise ValueError(f"sup_con needs one label per embedding, not {tuple(labels.shape)}")
+    z = F.normalize(z.float(), dim=1)
+    itself = torch.eye(len(z), dtype=torch.bool, device=z.device)
+    logits = (z @ z.T / temperature).masked_fill(itself, -torch.inf)
+    log_probability = F.log_softmax(logits, dim=1).masked_fill(itself, 0.0)  # [n, n]
+    positives = (labels[:, None] == labels[None, :]) & ~itself
+    count = positives.sum(1)
+    per_anchor = -(log_probability * positives).sum(1) / count.clamp(min=1)
+    return per_anchor.sum() / (count > 0).sum().clamp(min=1)
+
+
+class SupCon(Method):
+    """Two views of each image pass the encoder and the head together."""
+
+    needs = frozenset({"labels"})
+
+    def __init__(self, encoder: nn.Module, shape: EncoderShape, options: SupConOptions) -> None:
+        super().__init__(encoder, shape)
+        self.projector = mlp(shape.width, options.hidden, options.output, layers=2)
+        self.temperature = options.temperature
+
+    def loss(self, batch: Batch) -> Loss:
+        assert batch.labels is not None
+        _, z = self.embed(torch.cat(batch.views))
+        assert z is not None
+        return Loss(sup_con(z, batch.labels.repeat(len(batch.views)), self.temperature))

@@ -1,0 +1,202 @@
+"""One run from its configuration to a trained encoder on disk."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import save
+from torch import Tensor
+
+from replearn.augment import clean
+from replearn.build import build_method, method_tensors
+from replearn.checkpoint import Checkpoint, write_bytes
+from replearn.config import MonitorConfig, RunConfig
+from replearn.data.captions import prompts
+from replearn.data.prepared import Part, PreparedDataset
+from replearn.heads import tokenize
+from replearn.history import History
+from replearn.jsonfile import write_json
+from replearn.layout import RunLayout
+from replearn.methods.base import Method
+from replearn.methods.options import CLIPOptions
+from replearn.monitor import Monitor
+from replearn.optimizers import build_optimizer
+from replearn.progress import Progress
+from replearn.provenance import provenance
+from replearn.train import Budget, TrainingData, train
+
+LR_BATCH = 256
+"""Batch size for which a recipe's learning rate is stated; it scales linearly (Goyal et al., 2017)."""
+
+FIT_IMAGES = 50_000
+"""At most this many training images determine a fitted representation such as PCA."""
+
+
+def pretrain(config: RunConfig, dataset: PreparedDataset, layout: RunLayout, device: str) -> None:
+    """Train (or fit) a run's method and write encoder.safetensors, history.jsonl and pretrain.json.
+
+    Args:
+        config: the run.
+        dataset: prepared data of the digest that the configuration names.
+        layout: where the run's files go.
+        device: "cpu" or "cuda".
+    """
+    started = time.time()
+    if device == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+    part = dataset.part("train")
+    data = training_data(config, dataset, part, device)
+    method = build_method(config, dataset.manifest).to(device, memory_format=torch.channels_last)
+    budget = training_budget(config, device)
+    epochs = budget.epochs if config.options.trained else 0
+    steps = epochs * (len(data) // budget.batch_size)
+    with Progress(steps * budget.batch_size, config.id) as progress:
+        history = History(layout.state / "history.jsonl", progress)
+        monitor = build_monitor(config.training.monitor, dataset, part, device)
+        if config.options.trained:
+            train(
+                method,
+                data,
+                build_optimizer(
+                    config.optimizer.name,
+                    method,
+                    lr=budget.lr,
+                    weight_decay=config.optimizer.weight_decay,
+                    momentum=config.optimizer.momentum,
+                    trust=config.optimizer.trust,
+                ),
+                budget=budget,
+                views=config.views,
+                seed=config.seed,
+                checkpoint=Checkpoint(layout.state / "checkpoint.safetensors", config.key),
+                history=history,
+                on_epoch=lambda epoch: monitor.look(method, epoch),
+            )
+        else:
+            method.fit(clean(data.images[:FIT_IMAGES], None, data.mean, data.std))
+            history.resume(0, 0, None)
+            history.write(step=0, epoch=0.0, **monitor.look(method, 0))
+
+    tensors = {name: t.detach().cpu().contiguous() for name, t in method_tensors(method).items()}
+    write_bytes(layout.encoder, save(tensors, metadata={"key": config.key}))
+    write_bytes(layout.history, history.path.read_bytes())
+    facts = provenance(started, device)
+    facts["images_per_second"] = steps * budget.batch_size / max(facts["wall_seconds"], 1e-9)
+    write_json(
+        layout.pretrain,
+        {
+            "schema": 1,
+            "run": config.identification,
+            "protocol": {"name": "pretrain", "version": 1},
+            "metrics": _metrics(config, method, history.path, epochs, steps * budget.batch_size),
+            "provenance": facts,
+        },
+    )
+
+
+def training_data(
+    config: RunConfig, dataset: PreparedDataset, part: Part, device: str
+) -> TrainingData:
+    """The run's training images on its device, with labels and caption tokens if its method needs them.
+
+    A method that uses neither also trains on the dataset's unlabelled images, if it has any.
+    """
+    manifest = dataset.manifest
+    images, labels, tokens = part.images, part.labels, None
+    if config.options.supervision == "none" and "unlabelled" in manifest.splits:
+        images = np.concatenate([images, dataset.part("unlabelled").images])
+        labels = None
+    if isinstance(config.options, CLIPOptions):
+        tokens = caption_tokens(dataset, part, config.options.context)
+    return TrainingData(
+        images=torch.from_numpy(np.ascontiguousarray(images)).to(device),
+        mean=tuple(manifest.mean),
+        std=tuple(manifest.std),
+        labels=_moved(labels, device),
+        tokens=None if tokens is None else tokens.to(device),
+    )
+
+
+def caption_tokens(dataset: PreparedDataset, part: Part, context: int) -> Tensor:
+    """Tokens of paired captions [n, t], or of each class's prompts [classes, templates, t]."""
+    if part.captions is not None:
+        return tokenize(part.captions, context)
+    of_classes = prompts(dataset.manifest)
+    flat = tokenize([prompt for of_class in of_classes for prompt in of_class], context)
+    return flat.unflatten(0, (len(of_classes), -1))
+
+
+def training_budget(config: RunConfig, device: str) -> Budget:
+    """The configured budget with its learning rate scaled to the batch and its precision settled."""
+    training = config.training
+    wants_bfloat16 = training.precision == "bfloat16" or (
+        training.precision == "auto" and device == "cuda" and torch.cuda.is_bf16_supported()
+    )
+    return Budget(
+        epochs=training.epochs,
+        batch_size=training.batch_size,
+        warmup_epochs=training.warmup_epochs,
+        lr=config.optimizer.lr * training.batch_size / LR_BATCH,
+        precision=torch.bfloat16 if wants_bfloat16 else torch.float32,
+    )
+
+
+def build_monitor(
+    settings: MonitorConfig, dataset: PreparedDataset, part: Part, device: str
+) -> Monitor:
+    """A monitor over evenly spaced training and validation images."""
+    bank, queries = _spread(part, settings.bank), _spread(dataset.part("validation"), settings.queries)
+    manifest = dataset.manifest
+    return Monitor(
+        bank=torch.from_numpy(bank.images).to(device),
+        queries=torch.from_numpy(queries.images).to(device),
+        bank_labels=_moved(bank.labels, device),
+        query_labels=_moved(queries.labels, device),
+        mean=tuple(manifest.mean),
+        std=tuple(manifest.std),
+        classes=len(manifest.classes),
+        every=settings.epochs,
+    )
+
+
+def _spread(part: Part, count: int) -> Part:
+    rows = np.unique(np.linspace(0, len(part.images) - 1, min(count, len(part.images))).astype(np.int64))
+    return part.take(rows)
+
+
+def _moved(labels: np.ndarray[Any, Any] | None, device: str) -> Tensor | None:
+    return None if labels is None else torch.from_numpy(np.ascontiguousarray(labels)).to(device)
+
+
+def _metrics(
+    config: RunConfig, method: Method, history: Path, epochs: int, images_seen: int
+) -> dict[str, Any]:
+    last = json.loads(history.read_bytes().splitlines()[-1]) if history.stat().st_size else {}
+    return {
+        "status": "ok",
+        "supervision": config.supervision,
+        "epochs": epochs,
+        "steps": last.get("step", 0),
+        "images_seen": images_seen,
+        "views_seen": images_seen * len(config.views),
+        "final_loss": last.get("loss"),
+        "parameters": sum(p.numel() for p in method.parameters() if p.requires_grad),
+        "encoder_parameters": sum(p.numel() for p in method.encoder.parameters()),
+        "feature_width": _feature_width(method),
+        "trained": config.options.trained,
+        "deterministic": not config.options.seeded,
+    }
+
+
+@torch.no_grad()
+def _feature_width(method: Method) -> int:
+    method.eval()
+    shape = method.shape
+    device = next((t.device for t in method_tensors(method).values()), torch.device("cpu"))
+    probe = torch.zeros(1, shape.channels, shape.size, shape.size, device=device)
+    return int(method.encoder(probe).shape[1])
