@@ -1,0 +1,287 @@
+"""Where the methods of one dataset stand: summaries, comparisons, and ranks that know of ties."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from replearn import stats
+from replearn.pooling import Noise, pool
+from replearn.stats import Comparison, Summary
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Metric = tuple[str, str]
+"""Family and name, as in the tidy table: ("linear", "accuracy")."""
+LINEAR: Metric = ("linear", "accuracy")
+KNN: Metric = ("knn", "accuracy")
+RANDOM, CEILING, PIXELS = "random_init", "supervised", "raw_pixels"
+BASE_VARIANTS = ("", "base", "default")
+
+NAMES = {
+    "raw_pixels": "Raw pixels",
+    "pca": "PCA",
+    "random_init": "Random encoder",
+    "supervised": "Supervised",
+    "autoencoder": "Autoencoder",
+    "triplet": "Triplet",
+    "supcon": "SupCon",
+    "simclr": "SimCLR",
+    "byol": "BYOL",
+    "dino": "DINO",
+    "clip": "CLIP",
+}
+SUPERVISION = {
+    "none": "none",
+    "labels": "labels",
+    "captions": "captions",
+    "template captions": "template captions",
+    "-": "–",
+}
+Predictions = Mapping[str, NDArray[np.bool_]]
+"""Per-image correctness of one run by family."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One method and variant on one dataset, over its seeds."""
+
+    method: str
+    variant: str
+    reference: bool
+    trained: bool
+    deterministic: bool
+    supervision: str
+    runs: tuple[Mapping[str, object], ...]
+    values: Mapping[Metric, Mapping[int, float]]
+
+    @property
+    def name(self) -> tuple[str, str]:
+        return self.method, self.variant
+
+    @property
+    def label(self) -> str:
+        shown = NAMES.get(self.method, self.method)
+        return shown if self.variant in BASE_VARIANTS else f"{shown} · {self.variant}"
+
+    @property
+    def finished(self) -> tuple[Mapping[str, object], ...]:
+        return tuple(run for run in self.runs if run["status"] == "ok")
+
+    def mean(self, metric: Metric) -> float | None:
+        values = self.values.get(metric)
+        return float(np.mean(list(values.values()))) if values else None
+
+    def column(self, name: str) -> list[object]:
+        """The known values of a column of the run table, in the order of the seeds."""
+        return [run[name] for run in self.runs if run[name] is not None]
+
+    def average(self, name: str) -> float | None:
+        known = [float(str(value)) for value in self.column(name)]
+        return float(np.mean(known)) if known else None
+
+
+class Standings:
+    """The entries of one dataset with everything that is derived from them.
+
+    Args:
+        dataset: its name.
+        entries: in the order of the study.
+        correct: per-image correctness of a run, by family; empty where none is stored.
+    """
+
+    def __init__(
+        self,
+        dataset: str,
+        entries: Sequence[Entry],
+        correct: Callable[[Mapping[str, object]], Predictions],
+    ) -> None:
+        self.dataset = dataset
+        self.entries = tuple(entries)
+        self._correct = correct
+        self._noise: dict[Metric, Noise] = {}
+        self._predictions: dict[str, Predictions] = {}
+
+    @property
+    def methods(self) -> tuple[Entry, ...]:
+        return tuple(entry for entry in self.entries if not entry.reference)
+
+    @property
+    def references(self) -> tuple[Entry, ...]:
+        return tuple(entry for entry in self.entries if entry.reference)
+
+    @property
+    def labelled(self) -> bool:
+        """Whether any entry has an accuracy: without labels there is none."""
+        return any(entry.values.get(LINEAR) or entry.values.get(KNN) for entry in self.entries)
+
+    def reference(self, method: str) -> Entry | None:
+        return next((entry for entry in self.references if entry.method == method), None)
+
+    def noise(self, metric: Metric) -> Noise:
+        """Seed-to-seed noise pooled over the entries that have seeds."""
+        if metric not in self._noise:
+            seeded = {e.name: e.values[metric] for e in self.entries if _seeded(e, metric)}
+            self._noise[metric] = pool(seeded)
+        return self._noise[metric]
+
+    def summary(self, entry: Entry, metric: Metric) -> Summary | None:
+        """Mean, spread and interval; None without a value."""
+        values = entry.values.get(metric)
+        if not values:
+            return None
+        noise = self.noise(metric)
+        return stats.summarise(
+            values,
+            noise=noise,
+            uneven=entry.name in noise.uneven,
+            deterministic=entry.deterministic,
+            correct=self._hits(entry, metric),
+        )
+
+    def compare(self, a: Entry, b: Entry, metric: Metric) -> Comparison | None:
+        """Is a better than b? None where either has no value."""
+        left, right = a.values.get(metric), b.values.get(metric)
+        if not left or not right:
+            return None
+        noise = self.noise(metric)
+        hits = self._hits(a, metric), self._hits(b, metric)
+        both = None if hits[0] is None or hits[1] is None else (hits[0], hits[1])
+        return stats.compare(
+            left,
+            right,
+            noise=noise,
+            uneven=bool({a.name, b.name} & noise.uneven),
+            deterministic=(a.deterministic, b.deterministic),
+            correct=both,
+        )
+
+    def pairs(
+        self, entries: Iterable[Entry], metric: Metric
+    ) -> dict[tuple[tuple[str, str], tuple[str, str]], Comparison]:
+        """All ordered pairs, corrected by Holm where there are six or more seeds."""
+        chosen = [entry for entry in entries if entry.values.get(metric)]
+        family = {}
+        for position, a in enumerate(chosen):
+            for b in chosen[position + 1 :]:
+                found = self.compare(a, b, metric)
+                if found is not None:
+                    family[(a.name, b.name)] = found
+        family = stats.with_holm(family)
+        mirrored = {(b, a): stats.mirrored(item) for (a, b), item in family.items()}
+        return family | mirrored
+
+    def ranks(self, entries: Iterable[Entry], metric: Metric) -> dict[tuple[str, str], int]:
+        """Rank of each entry with a value: one more than the number supported as better."""
+        chosen = [entry for entry in entries if entry.values.get(metric)]
+        pairs = self.pairs(chosen, metric)
+        return stats.ranks(
+            {
+                b.name: [
+                    a.name
+                    for a in chosen
+                    if a is not b and pairs[(a.name, b.name)].verdict == "supported"
+                ]
+                for b in chosen
+            }
+        )
+
+    def best(self, entries: Iterable[Entry], metric: Metric) -> list[Entry]:
+        """The entry with the highest mean, then those not supported as worse than it."""
+        chosen = [entry for entry in entries if entry.values.get(metric)]
+        chosen.sort(key=lambda entry: -(entry.mean(metric) or 0.0))
+        if not chosen:
+            return []
+        top, rest = chosen[0], chosen[1:]
+        pairs = self.pairs(chosen, metric)
+        return [top, *(e for e in rest if pairs[(top.name, e.name)].verdict != "supported")]
+
+    def score(self, entry: Entry, metric: Metric) -> float | None:
+        """Position between the random encoder (0) and the supervised one (1)."""
+        random, ceiling = self.reference(RANDOM), self.reference(CEILING)
+        mean = entry.mean(metric)
+        if mean is None or random is None or ceiling is None:
+            return None
+        return stats.normalised_score(mean, random.mean(metric), ceiling.mean(metric))
+
+    def _hits(self, entry: Entry, metric: Metric) -> NDArray[np.bool_] | None:
+        """Correctness per image of an entry's only run, for the main metric of a family."""
+        if metric[1] != "accuracy" or len(entry.values.get(metric, ())) != 1:
+            return None
+        run = next(run for run in entry.runs if run["seed"] in entry.values[metric])
+        place = str(run["evaluation"])
+        if place not in self._predictions:
+            self._predictions[place] = self._correct(run)
+        return self._predictions[place].get(metric[0])
+
+
+def standings(results: pd.DataFrame, runs: pd.DataFrame) -> list[Standings]:
+    """One `Standings` per dataset of the tidy tables, in their order."""
+    found = []
+    for dataset in dict.fromkeys(runs["dataset"]):
+        there = runs[runs["dataset"] == dataset]
+        numbers = results[results["dataset"] == dataset]
+        entries = []
+        for (method, variant), group in there.groupby(["method", "variant"], sort=False):
+            own = numbers[(numbers["method"] == method) & (numbers["variant"] == variant)]
+            entries.append(_entry(str(method), str(variant), group, own))
+        found.append(Standings(str(dataset), entries, stored_correctness))
+    return found
+
+
+def stored_correctness(run: Mapping[str, object]) -> Predictions:
+    """Per-image correctness from a run's predictions.safetensors, by family."""
+    file = Path(str(run["evaluation"])) / "predictions.safetensors"
+    if not file.is_file():
+        return {}
+    from safetensors.numpy import load_file
+
+    arrays = load_file(file)
+    labels = arrays.get("labels")
+    if labels is None:
+        return {}
+    return {
+        family: np.asarray(arrays[family] == labels)
+        for family in ("knn", "linear")
+        if family in arrays
+    }
+
+
+def _seeded(entry: Entry, metric: Metric) -> bool:
+    return not entry.deterministic and bool(entry.values.get(metric))
+
+
+def _entry(method: str, variant: str, group: pd.DataFrame, numbers: pd.DataFrame) -> Entry:
+    values: dict[Metric, dict[int, float]] = {}
+    known = numbers[numbers["value"].notna()]
+    for family, metric, seed, value in zip(
+        known["family"], known["metric"], known["seed"], known["value"], strict=True
+    ):
+        values.setdefault((str(family), str(metric)), {})[int(seed)] = float(value)
+    rows = tuple(_plain(row) for row in group.sort_values("seed").to_dict("records"))
+    supervision = next((str(row["supervision"]) for row in rows if row["supervision"]), "–")
+    first = rows[0]
+    return Entry(
+        method=method,
+        variant=variant,
+        reference=bool(first["reference"]),
+        trained=bool(first["trained"]),
+        deterministic=bool(first["deterministic"]),
+        supervision=SUPERVISION.get(supervision, supervision),
+        runs=rows,
+        values=values,
+    )
+
+
+def _plain(row: Mapping[object, object]) -> dict[str, object]:
+    """A row of the run table with None for whatever pandas calls missing."""
+    import pandas as pd
+
+    missing = pd.Series(row).isna()
+    return {str(name): None if missing[name] else value for name, value in row.items()}
