@@ -68,7 +68,6 @@ RUN_TYPES = {
     "torch": "str",
     "created": "str",
     "directory": "str",
-    "evaluation": "str",
 }
 
 
@@ -84,6 +83,8 @@ class Run:
     directory: Path
     features: Path
     evaluation: Path
+    place: str
+    """The directory as planned, relative to where the study was started."""
 
     @property
     def name(self) -> str:
@@ -104,15 +105,15 @@ class Plan:
 
 
 def read_plan(path: str | Path) -> Plan:
-    """Read plan.json; its paths count from the folder that holds the results folder.
+    """Read plan.json; its paths count from where the study was started, wherever that is now.
 
     Raises:
         UserError: the file is missing, is not a plan, or plans no run.
     """
     path = Path(path)
     content = read_json(path)
-    root = path.resolve().parents[3] if len(path.resolve().parents) > 3 else Path.cwd()
     try:
+        root = _root(path, content.get("results") or "results")
         runs = tuple(_planned(entry, root) for entry in content["runs"])
         plan = Plan(
             study=content["study"],
@@ -186,7 +187,14 @@ def _planned(entry: Mapping[str, Any], root: Path) -> Run:
         directory=_resolve(root, entry["directory"]),
         features=_resolve(root, entry["features"]),
         evaluation=_resolve(root, entry["evaluation"]),
+        place=entry["directory"],
     )
+
+
+def _root(plan: Path, results: str) -> Path:
+    """The folder that `results` counts from, given <root>/<results>/studies/<study>/plan.json."""
+    above = plan.resolve().parents
+    return above[min(2 + len(Path(results).parts), len(above) - 1)]
 
 
 def _resolve(root: Path, place: str) -> Path:
@@ -211,14 +219,14 @@ def _gather(
         "reference": not options.trained or run.method == CEILING,
         "trained": options.trained,
         "deterministic": not options.seeded,
-        "directory": str(run.directory),
-        "evaluation": str(run.evaluation),
+        "directory": run.place,
         "status": "missing",
     }
     numbers: list[dict[str, object]] = []
     config = _read(run, run.directory / "config.json", partial)
     pretrain = _read(run, run.directory / "pretrain.json", partial)
     row["encoder"] = _encoder(config)
+    row["supervision"] = config.get("supervision") or options.supervision
     status = "missing"
     if pretrain:
         status = str(pretrain["metrics"].get("status", "ok"))

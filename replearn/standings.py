@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from replearn import stats
+from replearn.collate import Plan
 from replearn.pooling import Noise, pool
 from replearn.stats import Comparison, Summary
 
@@ -215,14 +216,20 @@ class Standings:
         if metric[1] != "accuracy" or len(entry.values.get(metric, ())) != 1:
             return None
         run = next(run for run in entry.runs if run["seed"] in entry.values[metric])
-        place = str(run["evaluation"])
+        place = str(run["directory"])
         if place not in self._predictions:
             self._predictions[place] = self._correct(run)
         return self._predictions[place].get(metric[0])
 
 
-def standings(results: pd.DataFrame, runs: pd.DataFrame) -> list[Standings]:
+def standings(results: pd.DataFrame, runs: pd.DataFrame, plan: Plan) -> list[Standings]:
     """One `Standings` per dataset of the tidy tables, in their order."""
+    evaluations = {(r.dataset, r.method, r.variant, r.seed): r.evaluation for r in plan.runs}
+
+    def correct(run: Mapping[str, object]) -> Predictions:
+        identity = (str(run["dataset"]), str(run["method"]), str(run["variant"]))
+        return stored_correctness(evaluations[(*identity, int(str(run["seed"])))])
+
     found = []
     for dataset in dict.fromkeys(runs["dataset"]):
         there = runs[runs["dataset"] == dataset]
@@ -231,13 +238,13 @@ def standings(results: pd.DataFrame, runs: pd.DataFrame) -> list[Standings]:
         for (method, variant), group in there.groupby(["method", "variant"], sort=False):
             own = numbers[(numbers["method"] == method) & (numbers["variant"] == variant)]
             entries.append(_entry(str(method), str(variant), group, own))
-        found.append(Standings(str(dataset), entries, stored_correctness))
+        found.append(Standings(str(dataset), entries, correct))
     return found
 
 
-def stored_correctness(run: Mapping[str, object]) -> Predictions:
-    """Per-image correctness from a run's predictions.safetensors, by family."""
-    file = Path(str(run["evaluation"])) / "predictions.safetensors"
+def stored_correctness(evaluation: Path) -> Predictions:
+    """Per-image correctness from predictions.safetensors of an evaluation folder, by family."""
+    file = evaluation / "predictions.safetensors"
     if not file.is_file():
         return {}
     from safetensors.numpy import load_file
@@ -259,12 +266,14 @@ def _seeded(entry: Entry, metric: Metric) -> bool:
 
 def _entry(method: str, variant: str, group: pd.DataFrame, numbers: pd.DataFrame) -> Entry:
     values: dict[Metric, dict[int, float]] = {}
-    known = numbers[numbers["value"].notna()]
+    given = numbers[numbers["value"].notna()]
     for family, metric, seed, value in zip(
-        known["family"], known["metric"], known["seed"], known["value"], strict=True
+        given["family"], given["metric"], given["seed"], given["value"], strict=True
     ):
         values.setdefault((str(family), str(metric)), {})[int(seed)] = float(value)
-    rows = tuple(_plain(row) for row in group.sort_values("seed").to_dict("records"))
+    ordered = group.sort_values("seed").astype(object)
+    known = ordered.where(ordered.notna(), None).to_dict("records")
+    rows = tuple({str(name): value for name, value in row.items()} for row in known)
     supervision = next((str(row["supervision"]) for row in rows if row["supervision"]), "–")
     first = rows[0]
     return Entry(
@@ -277,11 +286,3 @@ def _entry(method: str, variant: str, group: pd.DataFrame, numbers: pd.DataFrame
         runs=rows,
         values=values,
     )
-
-
-def _plain(row: Mapping[object, object]) -> dict[str, object]:
-    """A row of the run table with None for whatever pandas calls missing."""
-    import pandas as pd
-
-    missing = pd.Series(row).isna()
-    return {str(name): None if missing[name] else value for name, value in row.items()}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from replearn.collate import read_tables
+from replearn.collate import read_plan, read_tables
 from replearn.formats import (
     NOTHING,
     Cell,
@@ -157,9 +157,9 @@ def verdict(entry: Entry) -> tuple[str | None, int]:
     return worst, found.count(worst)
 
 
-def write_tables(study_dir: str | Path) -> str:
+def write_tables(plan_json: str | Path, study_dir: str | Path) -> str:
     """Write tables/comparison.{html,md,tex,csv} of a collated study; returns it as plain text."""
-    boards = standings(*read_tables(study_dir))
+    boards = standings(*read_tables(study_dir), read_plan(plan_json))
     tables = [comparison(board) for board in boards]
     folder = Path(study_dir) / "tables"
     page = "\n".join(to_html(table, sortable=False) for table in tables)
@@ -264,19 +264,25 @@ def _best_of_class(board: Standings, metric: Metric) -> set[tuple[str, str]]:
 def _notes(board: Standings) -> tuple[str, ...]:
     if not board.labelled:
         return (
-            "This dataset has no labels, so no accuracy can be measured: the table shows how"
-            " the features spread.",
+            (
+                "This dataset has no labels, so no accuracy can be measured: the table shows how"
+                " the features spread."
+            ),
         )
     notes = [
-        "Accuracies in percent of the test images, mean ± sample standard deviation over seeds;"
-        " a method without randomness has one value.",
-        "Bold: best within its kind of supervision, with those that cannot be told apart from it."
-        " Ranks are shared where a difference is inconclusive.",
+        (
+            "Accuracies in percent of the test images, mean ± sample standard deviation over seeds;"
+            " a method without randomness has one value."
+        ),
+        (
+            "Bold: best within its kind of supervision, with those that cannot be told apart from it."
+            " Ranks are shared where a difference is inconclusive."
+        ),
     ]
     spread = board.noise(LINEAR).within
     if spread:
         notes.append(
-            "Intervals with two to five seeds use the standard deviation pooled over methods:"
+            "Intervals of two to five seeds use the standard deviation pooled over methods:"
             f" {100 * spread.sd:.2f} points, {spread.degrees} degrees of freedom (linear probe)."
         )
     outside = [entry.label for entry in board.entries if entry.name in board.noise(LINEAR).uneven]
