@@ -53,5 +53,7 @@ def load_tensors(method: Method, tensors: Mapping[str, Tensor]) -> None:
         raise ValueError(f"the saved tensors do not fit the method: {', '.join(differing[:3])}")
     for name, tensor in own.items():
         if tensor.shape != tensors[name].shape:
-            raise ValueError(f"{name} has shape {tuple(tensors[name].shape)}, not {tuple(tensor.shape)}")
+            raise ValueError(
+                f"{name} has shape {tuple(tensors[name].shape)}, not {tuple(tensor.shape)}"
+            )
         tensor.copy_(tensors[name])

@@ -72,7 +72,10 @@ class Checkpoint:
         if facts.get("key") != self.key:
             return Position(), f"{self.path.name} belongs to another run; starting afresh"
         if facts.get("torch") != torch.__version__:
-            return Position(), f"{self.path.name} is from torch {facts.get('torch')}; starting afresh"
+            return (
+                Position(),
+                f"{self.path.name} is from torch {facts.get('torch')}; starting afresh",
+            )
         load_tensors(method, _below("method.", tensors))
         _load_optimizer(optimizer, _below("optimizer.", tensors))
         neighbourhoods = tensors.get("neighbourhoods")

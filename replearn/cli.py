@@ -97,7 +97,10 @@ def embed(
 
 @app.command(rich_help_panel=STEPS)
 def select(
-    config: ConfigArgument, features: FeaturesOption, output: OutputOption, threads: ThreadsOption = 1
+    config: ConfigArgument,
+    features: FeaturesOption,
+    output: OutputOption,
+    threads: ThreadsOption = 1,
 ) -> None:
     """Choose the probe's regularisation on the validation images; test data are out of reach here."""
     from replearn.config import read_run_config

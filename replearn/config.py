@@ -329,4 +329,3 @@ def _mapping(value: Any, where: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise UserError(f"expected a mapping of keys to values, not {value!r}", where=where)
     return value
-

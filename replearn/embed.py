@@ -78,7 +78,9 @@ def view_features(
     method: Method, dataset: PreparedDataset, part: Part, protocol: ViewsProtocol, device: str
 ) -> dict[str, Tensor]:
     """Features h [v, m, d] and z [v, m, k] of v augmented views of m held-out images."""
-    rows = np.linspace(0, len(part.images) - 1, min(protocol.images, len(part.images))).astype(np.int64)
+    rows = np.linspace(0, len(part.images) - 1, min(protocol.images, len(part.images))).astype(
+        np.int64
+    )
     chosen = part.take(np.unique(rows))
     images = torch.from_numpy(chosen.images).to(device)
     index = torch.from_numpy(np.ascontiguousarray(chosen.index)).to(device)
@@ -130,7 +132,9 @@ def _texts(method: CLIP, captions: list[str], context: int, device: str) -> Tens
     return F.normalize(torch.cat(embedded).float(), dim=1)
 
 
-def _chunks(images: np.ndarray[tuple[int, ...], np.dtype[np.uint8]], device: str) -> Iterator[Tensor]:
+def _chunks(
+    images: np.ndarray[tuple[int, ...], np.dtype[np.uint8]], device: str
+) -> Iterator[Tensor]:
     for start in range(0, len(images), CHUNK):
         yield torch.from_numpy(np.ascontiguousarray(images[start : start + CHUNK])).to(device)
 

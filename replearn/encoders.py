@@ -17,7 +17,9 @@ class EncoderShape:
     classes: int
 
 
-def build_encoder(name: str, channels: int, size: int, *, width: int, patch: int) -> tuple[nn.Module, int]:
+def build_encoder(
+    name: str, channels: int, size: int, *, width: int, patch: int
+) -> tuple[nn.Module, int]:
     """Build a freshly initialised backbone.
 
     Args:

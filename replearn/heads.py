@@ -25,7 +25,9 @@ class Prototypes(nn.Module):
 
     def __init__(self, inputs: int, count: int) -> None:
         super().__init__()
-        self.weight = nn.Parameter(nn.init.trunc_normal_(nn.Linear(inputs, count).weight.data, std=0.02))
+        self.weight = nn.Parameter(
+            nn.init.trunc_normal_(nn.Linear(inputs, count).weight.data, std=0.02)
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         return F.linear(x, F.normalize(self.weight, dim=1))
@@ -34,7 +36,9 @@ class Prototypes(nn.Module):
 class PrototypeHead(nn.Module):
     """DINO's head: an MLP with GELU to an L2-normalised bottleneck, then prototypes [n, k]."""
 
-    def __init__(self, inputs: int, hidden: int, bottleneck: int, prototypes: int, layers: int) -> None:
+    def __init__(
+        self, inputs: int, hidden: int, bottleneck: int, prototypes: int, layers: int
+    ) -> None:
         super().__init__()
         widths = [inputs, *[hidden] * (layers - 1)]
         blocks: list[nn.Module] = []

@@ -150,7 +150,10 @@ def build_monitor(
     settings: MonitorConfig, dataset: PreparedDataset, part: Part, device: str
 ) -> Monitor:
     """A monitor over evenly spaced training and validation images."""
-    bank, queries = _spread(part, settings.bank), _spread(dataset.part("validation"), settings.queries)
+    bank, queries = (
+        _spread(part, settings.bank),
+        _spread(dataset.part("validation"), settings.queries),
+    )
     manifest = dataset.manifest
     return Monitor(
         bank=torch.from_numpy(bank.images).to(device),
@@ -165,7 +168,9 @@ def build_monitor(
 
 
 def _spread(part: Part, count: int) -> Part:
-    rows = np.unique(np.linspace(0, len(part.images) - 1, min(count, len(part.images))).astype(np.int64))
+    rows = np.unique(
+        np.linspace(0, len(part.images) - 1, min(count, len(part.images))).astype(np.int64)
+    )
     return part.take(rows)
 
 

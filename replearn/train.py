@@ -154,7 +154,9 @@ def train(
             if epoch_ends:
                 values |= on_epoch(position.step // steps_per_epoch)
                 method.train()
-            history.write(step=position.step, epoch=position.step / steps_per_epoch, lr=lr, **values)
+            history.write(
+                step=position.step, epoch=position.step / steps_per_epoch, lr=lr, **values
+            )
             position.history_bytes = history.bytes
             if epoch_ends or terminated():
                 checkpoint.save(method, optimizer, position)
@@ -232,7 +234,10 @@ def averaged(window: list[Loss]) -> dict[str, float]:
     """Means of the loss and the scalars of several steps; the one read from the device."""
     names = ["loss", *window[0].scalars]
     stacked = torch.stack(
-        [torch.stack([entry.total.float(), *map(_as_float, entry.scalars.values())]) for entry in window]
+        [
+            torch.stack([entry.total.float(), *map(_as_float, entry.scalars.values())])
+            for entry in window
+        ]
     )
     return dict(zip(names, stacked.mean(0).tolist(), strict=True))
 

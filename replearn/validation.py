@@ -40,13 +40,17 @@ def _explained(model: type[BaseModel], error: Any, where: str, count: int) -> Us
     if error["type"] == "extra_forbidden":
         owner = _model_at(model, path[:-1])
         names = [name for name in owner.model_fields if name != "source"] if owner else []
-        return UserError(f"unknown key '{path[-1]}'{more}", where=place, hint=nearest(str(path[-1]), names))
+        return UserError(
+            f"unknown key '{path[-1]}'{more}", where=place, hint=nearest(str(path[-1]), names)
+        )
     if error["type"] == "missing":
         return UserError(f"this key is required{more}", where=place)
     if error["type"] in ("literal_error", "enum"):
         expected = error.get("ctx", {}).get("expected", "")
         choices = [part.strip(" '") for part in expected.replace(" or ", ", ").split(",")]
-        return UserError(f"{value!r} is not valid{more}", where=place, hint=nearest(str(value), choices))
+        return UserError(
+            f"{value!r} is not valid{more}", where=place, hint=nearest(str(value), choices)
+        )
     message = error["msg"].removeprefix("Value error, ")
     shown = "" if isinstance(value, Mapping) else f"{value!r} is not valid: "
     return UserError(f"{shown}{message[0].lower()}{message[1:]}{more}", where=place)
@@ -63,7 +67,11 @@ def _model_at(model: type[BaseModel], path: Sequence[str | int]) -> type[BaseMod
     """The model that a path of keys leads to, through optional and container types."""
     current: Any = model
     for part in path:
-        if isinstance(current, type) and issubclass(current, BaseModel) and part in current.model_fields:
+        if (
+            isinstance(current, type)
+            and issubclass(current, BaseModel)
+            and part in current.model_fields
+        ):
             current = _inner_model(current.model_fields[str(part)].annotation)
     return current if isinstance(current, type) and issubclass(current, BaseModel) else None
 

@@ -48,7 +48,9 @@ class View(BaseModel):
             if not 0 < low <= high:
                 raise ValueError(f"{name} needs 0 < smallest <= largest, not [{low}, {high}]")
         if self.crop_scale[1] > 1:
-            raise ValueError(f"crop_scale is a share of the image, at most 1, not {self.crop_scale[1]}")
+            raise ValueError(
+                f"crop_scale is a share of the image, at most 1, not {self.crop_scale[1]}"
+            )
         if self.blur_kernel is not None and self.blur_kernel % 2 == 0:
             raise ValueError(f"blur_kernel must be odd, not {self.blur_kernel}")
         return self

@@ -1,6 +1,6 @@
 """Autoencoder: encode the image into a latent, decode it back (Hinton & Salakhutdinov, 2006).
 
-    z = f_encoder(x),  x̂ = f_decoder(z),  L = ‖x − x̂‖²   (as a mean over pixels)
+z = f_encoder(x),  x̂ = f_decoder(z),  L = ‖x − x̂‖²   (as a mean over pixels)
 """
 
 from __future__ import annotations
@@ -10,10 +10,11 @@ from torch import Tensor, nn
 
 from replearn.encoders import EncoderShape
 from replearn.heads import ImageDecoder
-from replearn.methods.base import Batch, Loss, Method
+from replearn.methods.base import Batch, Loss, Method, full_precision
 from replearn.methods.options import AutoencoderOptions
 
 
+@full_precision
 def reconstruction_loss(x: Tensor, x_hat: Tensor) -> Tensor:
     """Mean squared error between images and their reconstructions, both [n, ...]; a scalar.
 
@@ -26,16 +27,20 @@ def reconstruction_loss(x: Tensor, x_hat: Tensor) -> Tensor:
         )
     if x.numel() == 0:
         raise ValueError("reconstruction_loss got an empty batch")
-    return F.mse_loss(x_hat.float(), x.float())
+    return F.mse_loss(x_hat, x)
 
 
 class Autoencoder(Method):
     """The encoder, a linear bottleneck and a convolutional decoder."""
 
-    def __init__(self, encoder: nn.Module, shape: EncoderShape, options: AutoencoderOptions) -> None:
+    def __init__(
+        self, encoder: nn.Module, shape: EncoderShape, options: AutoencoderOptions
+    ) -> None:
         super().__init__(encoder, shape)
         self.projector = nn.Linear(shape.width, options.latent)
-        self.decoder = ImageDecoder(options.latent, shape.channels, shape.size, options.decoder_width)
+        self.decoder = ImageDecoder(
+            options.latent, shape.channels, shape.size, options.decoder_width
+        )
 
     def loss(self, batch: Batch) -> Loss:
         (x,) = batch.views

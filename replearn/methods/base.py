@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar
+from functools import wraps
+from typing import Any, ClassVar, ParamSpec
 
 import torch
 from torch import Tensor, nn
 
 from replearn.encoders import EncoderShape
+
+P = ParamSpec("P")
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +91,28 @@ class Method(nn.Module, ABC):
         """What evaluation sees: h [n, d] of the encoder, and z [n, k] of the projector or None."""
         h = self.encoder(images)
         return h, None if self.projector is None else self.projector(h)
+
+
+def full_precision(loss: Callable[P, Tensor]) -> Callable[P, Tensor]:
+    """Compute a loss outside autocast, with half-precision arguments as float32 and float64 as it is.
+
+    A softmax at temperature 0.01 amplifies the rounding of bfloat16 a hundredfold.
+    """
+
+    @wraps(loss)
+    def computed(*args: P.args, **kwargs: P.kwargs) -> Tensor:
+        with torch.autocast("cuda", enabled=False), torch.autocast("cpu", enabled=False):
+            return loss(*map(_upcast, args), **{name: _upcast(a) for name, a in kwargs.items()})  # type: ignore[arg-type]
+
+    return computed
+
+
+def _upcast(value: Any) -> Any:
+    if isinstance(value, Tensor) and value.is_floating_point():
+        return value.to(torch.promote_types(value.dtype, torch.float32))
+    if isinstance(value, list | tuple):
+        return [_upcast(item) for item in value]
+    return value
 
 
 def check_embeddings(name: str, *tensors: Tensor) -> None:

@@ -1,6 +1,6 @@
 """BYOL: predict what a slowly moving copy of the network says of another view (Grill et al., 2020).
 
-    L = ‖q̄_θ(z) − z̄'_ξ‖² = 2 − 2 cos(q_θ(z), z'_ξ),     ξ ← λ ξ + (1 − λ) θ
+L = ‖q̄_θ(z) − z̄'_ξ‖² = 2 − 2 cos(q_θ(z), z'_ξ),     ξ ← λ ξ + (1 − λ) θ
 """
 
 from __future__ import annotations
@@ -12,10 +12,11 @@ from torch import Tensor, nn
 from replearn.ema import cosine_momentum, frozen_copy, update_ema
 from replearn.encoders import EncoderShape
 from replearn.heads import mlp
-from replearn.methods.base import Batch, Loss, Method, check_embeddings
+from replearn.methods.base import Batch, Loss, Method, check_embeddings, full_precision
 from replearn.methods.options import BYOLOptions
 
 
+@full_precision
 def byol_loss(prediction: Tensor, target: Tensor) -> Tensor:
     """2 − 2 cos(prediction, target), mean over samples (equation 2); no gradient reaches the target.
 
@@ -27,7 +28,7 @@ def byol_loss(prediction: Tensor, target: Tensor) -> Tensor:
         ValueError: shapes differ or the batch is empty.
     """
     check_embeddings("byol_loss", prediction, target)
-    cosine = F.cosine_similarity(prediction.float(), target.detach().float(), dim=1)
+    cosine = F.cosine_similarity(prediction, target.detach(), dim=1)
     return (2 - 2 * cosine).mean()
 
 

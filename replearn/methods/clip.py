@@ -15,10 +15,11 @@ from torch import Tensor, nn
 
 from replearn.encoders import EncoderShape
 from replearn.heads import text_tower
-from replearn.methods.base import Batch, Loss, Method, check_embeddings
+from replearn.methods.base import Batch, Loss, Method, check_embeddings, full_precision
 from replearn.methods.options import CLIPOptions
 
 
+@full_precision
 def clip_loss(
     image: Tensor, text: Tensor, logit_scale: float | Tensor, same: Tensor | None = None
 ) -> Tensor:
@@ -36,7 +37,7 @@ def clip_loss(
     check_embeddings("clip_loss", image, text)
     if isinstance(logit_scale, float | int) and not logit_scale > 0:
         raise ValueError(f"clip_loss needs a logit scale above 0, not {logit_scale}")
-    logits = logit_scale * F.normalize(image.float(), dim=1) @ F.normalize(text.float(), dim=1).T
+    logits = logit_scale * F.normalize(image, dim=1) @ F.normalize(text, dim=1).T
     if same is not None:
         itself = torch.eye(len(logits), dtype=torch.bool, device=logits.device)
         logits = logits.masked_fill(same & ~itself, -torch.inf)
@@ -54,7 +55,11 @@ class CLIP(Method):
         super().__init__(encoder, shape)
         self.projector = nn.Linear(shape.width, options.output, bias=False)
         self.text = text_tower(
-            options.context, options.text_width, options.text_layers, options.text_heads, options.output
+            options.context,
+            options.text_width,
+            options.text_layers,
+            options.text_heads,
+            options.output,
         )
         self.learned = options.learn_temperature
         self.log_scale = nn.Parameter(

@@ -1,8 +1,8 @@
 """DINO: match the sharper, centred output of an EMA teacher across crops (Caron et al., 2021).
 
-    P_s(x) = softmax(f_s(x) / τ_s),   P_t(x) = softmax((f_t(x) − c) / τ_t)
-    L = Σ_{v1 ≠ v2} H(P_t(v1), P_s(v2)),   the teacher sees only the global crops
-    c ← m_c c + (1 − m_c) mean f_t(x),     θ_t ← m θ_t + (1 − m) θ_s
+P_s(x) = softmax(f_s(x) / τ_s),   P_t(x) = softmax((f_t(x) − c) / τ_t)
+L = Σ_{v1 ≠ v2} H(P_t(v1), P_s(v2)),   the teacher sees only the global crops
+c ← m_c c + (1 − m_c) mean f_t(x),     θ_t ← m θ_t + (1 − m) θ_s
 """
 
 from __future__ import annotations
@@ -16,13 +16,21 @@ from torch import Tensor, nn
 from replearn.ema import cosine_momentum, frozen_copy, update_ema
 from replearn.encoders import EncoderShape
 from replearn.heads import PrototypeHead
-from replearn.methods.base import Batch, Loss, Method, check_embeddings, check_temperature
+from replearn.methods.base import (
+    Batch,
+    Loss,
+    Method,
+    check_embeddings,
+    check_temperature,
+    full_precision,
+)
 from replearn.methods.options import DINOOptions
 
 GLOBAL_VIEWS = 2
 """The first views of a batch are the global crops, all that the teacher sees."""
 
 
+@full_precision
 def dino_loss(
     student_logits: Sequence[Tensor],
     teacher_logits: Sequence[Tensor],
@@ -47,10 +55,9 @@ def dino_loss(
         raise ValueError("dino_loss needs a teacher view and at least two student views")
     check_embeddings("dino_loss", *student_logits, *teacher_logits)
     targets = [
-        F.softmax((t.detach().float() - center.float()) / teacher_temperature, dim=1)
-        for t in teacher_logits
+        F.softmax((t.detach() - center) / teacher_temperature, dim=1) for t in teacher_logits
     ]
-    log_predictions = [F.log_softmax(s.float() / student_temperature, dim=1) for s in student_logits]
+    log_predictions = [F.log_softmax(s / student_temperature, dim=1) for s in student_logits]
     pairs = [
         -(target * log_prediction).sum(1).mean()
         for i, target in enumerate(targets)

@@ -1,6 +1,6 @@
 """SimCLR: find the other view of the same image among all views of the batch (Chen et al., 2020).
 
-    L_ij = −log  exp(sim(z_i, z_j) / τ) / Σ_{k ≠ i} exp(sim(z_i, z_k) / τ)     (NT-Xent, equation 1)
+L_ij = −log  exp(sim(z_i, z_j) / τ) / Σ_{k ≠ i} exp(sim(z_i, z_k) / τ)     (NT-Xent, equation 1)
 """
 
 from __future__ import annotations
@@ -11,10 +11,18 @@ from torch import Tensor, nn
 
 from replearn.encoders import EncoderShape
 from replearn.heads import mlp
-from replearn.methods.base import Batch, Loss, Method, check_embeddings, check_temperature
+from replearn.methods.base import (
+    Batch,
+    Loss,
+    Method,
+    check_embeddings,
+    check_temperature,
+    full_precision,
+)
 from replearn.methods.options import SimCLROptions
 
 
+@full_precision
 def nt_xent(a: Tensor, b: Tensor, temperature: float) -> Tensor:
     """NT-Xent loss of two views, mean over the 2n anchors (both directions, only self excluded).
 
@@ -28,7 +36,7 @@ def nt_xent(a: Tensor, b: Tensor, temperature: float) -> Tensor:
     check_embeddings("nt_xent", a, b)
     check_temperature("nt_xent", temperature)
     n = len(a)
-    z = F.normalize(torch.cat([a, b]).float(), dim=1)  # [2n, d]
+    z = F.normalize(torch.cat([a, b]), dim=1)  # [2n, d]
     logits = z @ z.T / temperature  # [2n, 2n]
     logits = logits.masked_fill(torch.eye(2 * n, dtype=torch.bool, device=z.device), -torch.inf)
     other_view = torch.arange(2 * n, device=z.device).roll(n)

@@ -13,10 +13,18 @@ from torch import Tensor, nn
 
 from replearn.encoders import EncoderShape
 from replearn.heads import mlp
-from replearn.methods.base import Batch, Loss, Method, check_embeddings, check_temperature
+from replearn.methods.base import (
+    Batch,
+    Loss,
+    Method,
+    check_embeddings,
+    check_temperature,
+    full_precision,
+)
 from replearn.methods.options import SupConOptions
 
 
+@full_precision
 def sup_con(z: Tensor, labels: Tensor, temperature: float) -> Tensor:
     """Supervised contrastive loss, mean over anchors that have a positive (0 if none has).
 
@@ -32,7 +40,7 @@ def sup_con(z: Tensor, labels: Tensor, temperature: float) -> Tensor:
     check_temperature("sup_con", temperature)
     if labels.shape != z.shape[:1]:
         raise ValueError(f"sup_con needs one label per embedding, not {tuple(labels.shape)}")
-    z = F.normalize(z.float(), dim=1)
+    z = F.normalize(z, dim=1)
     itself = torch.eye(len(z), dtype=torch.bool, device=z.device)
     logits = (z @ z.T / temperature).masked_fill(itself, -torch.inf)
     log_probability = F.log_softmax(logits, dim=1).masked_fill(itself, 0.0)  # [n, n]

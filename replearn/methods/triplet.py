@@ -16,10 +16,11 @@ from torch import Tensor, nn
 from replearn.clustering import ordered_clusters
 from replearn.encoders import EncoderShape
 from replearn.heads import mlp
-from replearn.methods.base import Batch, Loss, Method, check_embeddings
+from replearn.methods.base import Batch, Loss, Method, check_embeddings, full_precision
 from replearn.methods.options import TripletOptions
 
 
+@full_precision
 def triplet_loss(anchor: Tensor, positive: Tensor, negative: Tensor, margin: float) -> Tensor:
     """Mean of max(0, cos(a, n) − cos(a, p) + margin) over anchors.
 
@@ -33,8 +34,8 @@ def triplet_loss(anchor: Tensor, positive: Tensor, negative: Tensor, margin: flo
     check_embeddings("triplet_loss", anchor, positive, negative)
     if margin < 0:
         raise ValueError(f"triplet_loss needs a margin of at least 0, not {margin}")
-    similar = F.cosine_similarity(anchor.float(), positive.float(), dim=1)
-    different = F.cosine_similarity(anchor.float(), negative.float(), dim=1)
+    similar = F.cosine_similarity(anchor, positive, dim=1)
+    different = F.cosine_similarity(anchor, negative, dim=1)
     return F.relu(different - similar + margin).mean()
 
 
