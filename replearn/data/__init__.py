@@ -11,10 +11,12 @@ from typing import Annotated
 from pydantic import Field
 
 from replearn.data.captions import prompts
+from replearn.data.cifar import Cifar10Options, Cifar100Options
 from replearn.data.digits import DigitsOptions
 from replearn.data.fashion_mnist import FashionMnistOptions
 from replearn.data.folder import FolderOptions
 from replearn.data.options import Options
+from replearn.data.pairs import PairsOptions
 from replearn.data.prepared import (
     MANIFEST,
     Manifest,
@@ -23,17 +25,32 @@ from replearn.data.prepared import (
     PreparedDataset,
     open_prepared,
 )
+from replearn.data.stl10 import Stl10Options
+from replearn.data.webdataset import WebDatasetOptions
 from replearn.data.write import prepare
 
 SOURCES: dict[str, type[Options]] = {
     "digits": DigitsOptions,
     "fashion-mnist": FashionMnistOptions,
+    "cifar10": Cifar10Options,
+    "cifar100": Cifar100Options,
+    "stl10": Stl10Options,
     "folder": FolderOptions,
+    "pairs": PairsOptions,
+    "webdataset": WebDatasetOptions,
 }
 """Every source by the name that a study's `source` gives it."""
 
 DatasetOptions = Annotated[
-    DigitsOptions | FashionMnistOptions | FolderOptions, Field(discriminator="source")
+    DigitsOptions
+    | FashionMnistOptions
+    | Cifar10Options
+    | Cifar100Options
+    | Stl10Options
+    | FolderOptions
+    | PairsOptions
+    | WebDatasetOptions,
+    Field(discriminator="source"),
 ]
 """The options of a dataset, told apart by `source`."""
 

@@ -11,11 +11,19 @@ if TYPE_CHECKING:
 CIFAR: tuple[str, ...] = tuple(
     f"a {kind}photo of {article} {{}}."
     for article in ("a", "the")
-    for kind in ("", "blurry ", "black and white ", "low contrast ", "high contrast ", "bad ")
+    for kind in (
+        "",
+        "blurry ",
+        "black and white ",
+        "low contrast ",
+        "high contrast ",
+        "bad ",
+        "good ",
+    )
 ) + tuple(
     f"a photo of {article} {size} {{}}." for article in ("a", "the") for size in ("small", "big")
 )
-"""After the templates that OpenAI published for CIFAR (notebook "Prompts for ImageNet" and data.md)."""
+"""The 18 templates that OpenAI published for CIFAR (openai/CLIP, data/prompts.md)."""
 
 STL10: tuple[str, ...] = ("a photo of a {}.", "a photo of the {}.")
 

@@ -55,7 +55,7 @@ class DigitsOptions(Options):
 
 
 def _table(name: str) -> np.ndarray:
-    """The bundled table, int64 [1797, 65]: 64 pixels and the label; scikit-learn is not imported."""
+    """The bundled table, int64 [1797, 65]: 64 pixels and a label. scikit-learn is not imported."""
     spec = importlib.util.find_spec("sklearn")
     if spec is None or spec.origin is None:
         raise UserError(

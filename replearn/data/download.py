@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import http.client
-import os
 import shutil
 import urllib.error
 import urllib.request
@@ -43,12 +42,15 @@ def first_that_works(sources: Sequence[Source], *, where: str, hint: str) -> Non
         UserError: none did; the message lists each with its reason.
     """
     reasons = []
-    for source in sources:
+    for number, source in enumerate(sources, 1):
         try:
             source.fetch()
             return
         except SourceFailed as failure:
             reasons.append(f"{source.label}: {failure}")
+            if number < len(sources):
+                progress = Progress(len(sources), where, "sources", done=number)
+                progress.note(f"{reasons[-1]}; now {sources[number].label}")
     tried = "".join(f"\n  - {reason}" for reason in reasons)
     raise UserError(f"no source delivered the data:{tried}", where=where, hint=hint)
 
@@ -56,8 +58,8 @@ def first_that_works(sources: Sequence[Source], *, where: str, hint: str) -> Non
 def fetch_url(url: str, target: Path, *, sha256: str | None, timeout: float = 10.0) -> None:
     """Download `url` to `target`, going on where an earlier attempt stopped.
 
-    Bytes gather in `<target>.<hash of the URL>.part`; only a complete file whose SHA-256 matches is renamed
-    to `target`. What lies at `target` already with that checksum is left alone.
+    Bytes gather in `<target>.<hash of the URL>.part`; only a complete file whose SHA-256 matches is
+    renamed to `target`. What lies at `target` already with that checksum is left alone.
 
     Args:
         url: http(s) address.
@@ -82,7 +84,7 @@ def fetch_url(url: str, target: Path, *, sha256: str | None, timeout: float = 10
     if sha256 is not None and file_sha256(part) != sha256:
         part.unlink()
         raise SourceFailed("the file is not the expected one (SHA-256 differs)")
-    os.replace(part, target)
+    part.replace(target)
 
 
 def _transfer(url: str, part: Path, timeout: float) -> None:

@@ -1,4 +1,4 @@
-"""Fashion-MNIST from a local folder, torchvision's mirrors or Debian's archive, verified by SHA-256."""
+"""Fashion-MNIST from a local folder, its mirrors or Debian's archive, verified by SHA-256."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def obtain(folder: Path, where: str) -> None:
             Source(f"the Debian package {PACKAGE}", lambda: from_debian(folder)),
         ],
         where=where,
-        hint=f"Put the four files ({', '.join(f'{file}.gz' for file in CONTENT)}) in a folder and set "
+        hint=f"Put {', '.join(f'{file}.gz' for file in CONTENT)} in a folder and set "
         f"{where}.path to it, or try again with a network.",
     )
 
@@ -146,9 +146,7 @@ def from_debian(folder: Path) -> None:
             refused = _run(["apt-get", "update"], scratch)
             problem = _run(["apt-get", "download", PACKAGE], scratch)
             if problem and refused and os.geteuid() != 0:
-                raise SourceFailed(
-                    f"{problem}; refreshing the package lists takes root: run 'apt-get update' as root"
-                )
+                raise SourceFailed(f"{problem}; 'apt-get update' needs root: run it as root")
             if problem:
                 raise SourceFailed(problem)
         packages = sorted(scratch.glob("*.deb"))
@@ -166,7 +164,7 @@ def from_debian(folder: Path) -> None:
         for file in CONTENT:
             part = folder / f"{file}.gz.part"
             shutil.copyfile(unpacked / f"{file}.gz", part)
-            os.replace(part, folder / f"{file}.gz")
+            part.replace(folder / f"{file}.gz")
 
 
 def read_verified(folder: Path, file: str) -> bytes:

@@ -1,21 +1,24 @@
 """How image files become pixels: one policy for every source, and every conversion is counted.
 
-Refused, with the file's name: what Pillow cannot read, truncated files, 32-bit pixels without an agreed range,
-and images of more than 89,478,485 pixels (Pillow's limit against decompression bombs).
-Converted, and stated in the manifest: greyscale, palette, CMYK, transparency, 16 bits, EXIF orientation,
-animations (first frame), and sizes (shorter side to the wanted size, centre crop, bicubic with antialiasing).
+Refused, with the file's name: what Pillow cannot read, truncated files, 32-bit pixels (no agreed
+range), and images of more than 89,478,485 pixels (Pillow's limit against decompression bombs).
+Converted, and stated in the manifest: greyscale, palette, CMYK, transparency, 16 bits, EXIF
+orientation, animations (first frame), and sizes (shorter side to the wanted size, centre crop,
+bicubic with antialiasing).
 """
 
 from __future__ import annotations
 
-import io
+import re
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from replearn.data.plan import Images
 from replearn.errors import UserError
@@ -29,10 +32,31 @@ NATIVE_LIMIT = 224
 """Images that share one size keep it up to this many pixels; larger or mixed ones are resized."""
 FALLBACK_SIZE = 64
 SUFFIXES = frozenset(
-    ".jpg .jpeg .jpe .png .bmp .gif .webp .tif .tiff .ppm .pgm .pbm .pnm .jp2 .avif".split()
+    [
+        ".jpg",
+        ".jpeg",
+        ".jpe",
+        ".png",
+        ".bmp",
+        ".gif",
+        ".webp",
+        ".tif",
+        ".tiff",
+        ".ppm",
+        ".pgm",
+        ".pbm",
+        ".pnm",
+        ".jp2",
+        ".avif",
+    ]
 )
 _GREY = frozenset({"1", "L", "I", "I;16", "I;16B", "I;16L", "LA", "La"})
 _DEEP = frozenset({"I", "I;16", "I;16B", "I;16L"})
+SHOWN = 5
+_ORIENTATION = 0x0112
+_REDUCED = "reduced from 16 to 8 bits"
+_SIXTEEN = re.compile(r"(?<!BGR);16")
+"""Raw modes of 16 bits a channel; BGR;16 has 16 bits a pixel."""
 _HINT = "Repair the file, or remove it from the data."
 
 Opener = Callable[[], IO[bytes]]
@@ -48,16 +72,21 @@ class Header:
 
 
 def read_header(open_file: Opener, name: str) -> Header:
-    """Look at an image without decoding it.
+    """Look at an image without decoding it (not for use from several threads at once).
 
     Raises:
         UserError: it is not a readable image, or larger than this policy allows.
     """
-    with _opened(open_file, name) as image:
-        width, height = image.size
-        if image.getexif().get(0x0112) in (5, 6, 7, 8):
-            width, height = height, width
-        return Header(width, height, image.mode in _GREY)
+    from PIL import Image
+
+    with warnings.catch_warnings():
+        # The check of the size says it with the file's name.
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        with _opened(open_file, name) as image:
+            width, height = image.size
+            if image.getexif().get(_ORIENTATION) in (5, 6, 7, 8):
+                width, height = height, width
+            return Header(width, height, image.mode in _GREY)
 
 
 def decode(
@@ -81,30 +110,23 @@ def decode(
     channels, height, width = shape
     done: Counter[str] = Counter()
     with _opened(open_file, name) as opened:
-        image = opened
+        image: Image.Image = opened
         if getattr(image, "n_frames", 1) > 1:
-            done["of animations reduced to their first frame"] += 1
+            done["of several frames reduced to the first"] += 1
         # Pillow reads 16-bit colour as 8-bit; only the decoder's arguments tell.
-        if ";16" in str([tile.args for tile in getattr(image, "tile", [])]):
-            done["reduced from 16 to 8 bits"] += 1
-        try:
-            image.load()
-            if image.getexif().get(0x0112, 1) not in (0, 1):
-                image = ImageOps.exif_transpose(image)
-                done["turned upright as their EXIF orientation says"] += 1
-        except MemoryError:
-            raise
-        except Exception as error:  # Pillow's decoders raise many kinds on damaged files
-            raise _unreadable(error, name) from None
-        image = _eight_bits(image, name, done)
-        image = _flat(image, done)
+        if _SIXTEEN.search(str([tile.args for tile in getattr(image, "tile", [])])):
+            done[_REDUCED] += 1
+        image.load()
+        if image.getexif().get(_ORIENTATION, 1) not in (0, 1):
+            image = ImageOps.exif_transpose(image)
+            done["turned upright as their EXIF orientation says"] += 1
+        image = _flat(_eight_bits(image, name, done), done)
         if channels == 1 and image.mode != "L":
             image = image.convert("L")
             done["converted from colour to greyscale"] += 1
         elif channels == 3 and image.mode != "RGB":
-            if image.mode == "L":
-                done["converted from greyscale to RGB"] += 1
             image = image.convert("RGB")
+            done["converted from greyscale to RGB"] += 1
         if image.size != (width, height):
             image = _fit(image, width, height)
             done[f"resized to {width} x {height} pixels"] += 1
@@ -112,13 +134,25 @@ def decode(
     return (pixels[None] if channels == 1 else pixels.transpose(2, 0, 1)), done
 
 
+def collect_errors(
+    problems: Sequence[UserError], kind: str = "images cannot be used"
+) -> UserError | None:
+    """One error for all of them, the first few spelled out; None for none."""
+    if len(problems) < 2:
+        return problems[0] if problems else None
+    lines = [f"\n  - {problem.where}: {problem.message}" for problem in problems[:SHOWN]]
+    if len(problems) > SHOWN:
+        lines.append(f"\n  - and {len(problems) - SHOWN:,} more")
+    return UserError(f"{len(problems):,} {kind}:{''.join(lines)}", hint=problems[0].hint)
+
+
 def common_shape(
     headers: Iterable[Header], size: int | None, channels: int | None
 ) -> tuple[tuple[int, int, int], list[str]]:
     """The shape to which a set of images is brought, and what has to be said about the choice.
 
-    One channel only if every image is greyscale (or `channels` says so). Without a `size`, images that all
-    share one size up to 224 pixels keep it; otherwise 64 x 64.
+    One channel only if every image is greyscale (or `channels` says so). Without a `size`, images
+    that all share one size up to 224 pixels keep it; otherwise 64 x 64.
     """
     grey, sizes = True, set[tuple[int, int]]()
     for header in headers:
@@ -150,46 +184,38 @@ def resize_array(images: Images, size: int) -> Images:
     return out
 
 
-def from_bytes(data: bytes) -> Opener:
-    """An opener for an image that is in memory."""
-    return lambda: io.BytesIO(data)
-
-
-def _opened(open_file: Opener, name: str) -> Image.Image:
-    from PIL import Image
+@contextmanager
+def _opened(open_file: Opener, name: str) -> Iterator[Image.Image]:
+    """The image, and any of Pillow's complaints about it as a `UserError`."""
+    from PIL import Image, UnidentifiedImageError
 
     try:
-        with warnings.catch_warnings():
-            # Our own check below says it with the file's name.
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            image = Image.open(open_file())
+        with open_file() as stream:
+            if not stream.read(1):
+                raise UserError("the file is empty", where=name, hint=_HINT)
+            stream.seek(0)
+            with Image.open(stream) as image:
+                width, height = image.size
+                if width * height > MAX_PIXELS:
+                    raise UserError(
+                        f"the image is too large: {width:,} x {height:,} pixels, at most "
+                        f"{MAX_PIXELS:,} in all",
+                        where=name,
+                        hint="Scale it down first.",
+                    )
+                yield image
+    except (UserError, MemoryError):
+        raise
     except Image.DecompressionBombError as error:
         raise UserError(
             f"the image is too large ({error})", where=name, hint="Scale it down first."
         ) from None
-    except MemoryError:
-        raise
-    except Exception as error:
-        raise _unreadable(error, name) from None
-    width, height = image.size
-    if width * height > MAX_PIXELS:
-        image.close()
-        raise UserError(
-            f"the image is too large: {width:,} x {height:,} pixels, at most {MAX_PIXELS:,} in all",
-            where=name,
-            hint="Scale it down first.",
-        )
-    return image
-
-
-def _unreadable(error: Exception, name: str) -> UserError:
-    from PIL import UnidentifiedImageError
-
-    if isinstance(error, FileNotFoundError):
-        return UserError("the image does not exist", where=name, hint="Correct the path.")
-    if isinstance(error, UnidentifiedImageError):
-        return UserError("not an image, or a damaged one", where=name, hint=_HINT)
-    return UserError(f"the image is damaged ({error})", where=name, hint=_HINT)
+    except FileNotFoundError:
+        raise UserError("the image does not exist", where=name, hint="Correct the path.") from None
+    except UnidentifiedImageError:
+        raise UserError("not an image, or a damaged one", where=name, hint=_HINT) from None
+    except Exception as error:  # Pillow's decoders raise many kinds on damaged files
+        raise UserError(f"the image is damaged ({error})", where=name, hint=_HINT) from None
 
 
 def _eight_bits(image: Image.Image, name: str, done: Counter[str]) -> Image.Image:
@@ -197,14 +223,14 @@ def _eight_bits(image: Image.Image, name: str, done: Counter[str]) -> Image.Imag
 
     if image.mode not in _DEEP and image.mode != "F":
         return image
-    values: np.ndarray[Any, Any] = np.asarray(image)
+    values: NDArray[Any] = np.asarray(image)
     if image.mode == "F" or values.min() < 0 or values.max() > 65535:
         raise UserError(
             "the pixels have 32 bits, and how bright a value is meant to be is not known",
             where=name,
             hint="Convert the image to 8 or 16 bits.",
         )
-    done["reduced from 16 to 8 bits"] = 1
+    done[_REDUCED] = 1
     # 65535 / 255 = 257, so that white stays white.
     return Image.fromarray(((values.astype(np.uint32) + 128) // 257).astype(np.uint8))
 
@@ -216,7 +242,7 @@ def _flat(image: Image.Image, done: Counter[str]) -> Image.Image:
     grey = image.mode in ("LA", "La", "L", "1")
     if image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info:
         rgba = image.convert("RGBA")
-        if rgba.getextrema()[3] != (255, 255):
+        if rgba.getchannel("A").getextrema() != (255, 255):
             white = Image.new("RGBA", rgba.size, "white")
             rgba = Image.alpha_composite(white, rgba)
             done["with transparency laid on white"] += 1

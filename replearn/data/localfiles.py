@@ -15,7 +15,7 @@ from replearn.errors import UserError, nearest
 from replearn.jsonfile import read_json, write_json
 
 FRESH = 2 * 10**9
-"""Nanoseconds: a file changed this recently could change again within its time stamp's resolution."""
+"""Nanoseconds: a file this young could change again within its time stamp's resolution."""
 
 
 def existing(path: str, where: str) -> Path:

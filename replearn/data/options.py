@@ -55,7 +55,7 @@ class Options(BaseModel, ABC):
 
     @property
     def captions(self) -> Captions:
-        """Where a caption comes from: nowhere, prompt templates, or a text paired with the image."""
+        """Where a caption comes from: nowhere, prompt templates, or a text beside the image."""
         return "templates" if self.has_labels else "none"
 
     @property

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,11 +13,11 @@ Images = NDArray[np.uint8]
 Rows = NDArray[np.int64]
 
 
-class Read(Protocol):
-    """Reads images by row; called from several threads at once."""
+Read = Callable[[Rows], tuple[Images, Counter[str]]]
+"""Reads rows int64 [k]: images uint8 [k, c, h, w], and how many underwent each conversion.
 
-    def __call__(self, rows: Rows) -> tuple[Images, Counter[str]]:
-        """Images uint8 [k, c, h, w] of `rows` int64 [k], and how many underwent each conversion."""
+Called from several threads at once.
+"""
 
 
 @dataclass(frozen=True)
@@ -31,7 +30,7 @@ class Split:
         read: reads rows in 0 … n − 1.
         labels: int64 [n], if the dataset has classes.
         captions: n texts, if captions are paired with the images.
-        groups: int64 [n]; rows of one group (one image with five captions) stay together in a split.
+        groups: int64 [n]; rows of a group (one image with five captions) stay together.
     """
 
     name: str

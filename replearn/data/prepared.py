@@ -86,6 +86,16 @@ class Part:
     def __len__(self) -> int:
         return len(self.index)
 
+    def take(self, rows: NDArray[np.int64]) -> Part:
+        """The part's images at positions `rows` int64 [m], in that order."""
+        return Part(
+            self.name,
+            self.images[rows],
+            None if self.labels is None else self.labels[rows],
+            None if self.captions is None else [self.captions[row] for row in rows],
+            self.index[rows],
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class PreparedDataset:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
-import zlib
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -15,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from replearn.data.journal import Journal
 from replearn.data.localfiles import exclusive
 from replearn.data.options import Options
 from replearn.data.plan import Images, Plan, Rows, Split
@@ -42,8 +41,9 @@ def prepare(
 ) -> PreparedDataset:
     """Prepare a dataset, or open it if that is done already.
 
-    The work happens in a sibling folder `<directory>.partial`; killed at any moment, the next call goes on
-    after the last finished chunk of 2,048 images and ends with the same bytes as an uninterrupted one.
+    The work happens in a sibling folder `<directory>.partial`. Killed at any moment, the next call
+    goes on after the last finished chunk of 2,048 images and ends with the same bytes as an
+    uninterrupted one.
 
     Args:
         name: the dataset's name in the study.
@@ -53,7 +53,7 @@ def prepare(
         cache: file that remembers the hashes of local files.
 
     Raises:
-        UserError: the data cannot be had, or something is wrong with it; the message names the file.
+        UserError: the data cannot be had, or something is wrong with it.
     """
     digest = options.digest(cache, name=name)
     try:
@@ -72,7 +72,7 @@ def prepare(
             (partial / JOURNAL).unlink()
             if directory.exists():
                 shutil.rmtree(directory)
-            os.replace(partial, directory)
+            partial.replace(directory)
     except OSError as error:
         place = error.filename or directory
         raise UserError(f"cannot write the prepared dataset ({error})", where=str(place)) from error
@@ -100,7 +100,7 @@ def _build(
 ) -> Manifest:
     content = options.content(cache, name=name)
     plan = options.plan(name, raw, content)
-    journal = _Journal(partial / JOURNAL, digest)
+    journal = Journal(partial / JOURNAL, digest)
     conversions: Counter[str] = Counter()
     splits = [_limited(split, plan, options, content, name) for split in plan.splits]
     targets = [_Target(split, plan.shape, partial, journal) for split in splits]
@@ -191,7 +191,7 @@ class _Target:
     """The arrays of one split on disk, and which of its chunks are still to be written."""
 
     def __init__(
-        self, split: Split, shape: tuple[int, int, int], partial: Path, journal: _Journal
+        self, split: Split, shape: tuple[int, int, int], partial: Path, journal: Journal
     ) -> None:
         self.split = split
         if split.labels is not None:
@@ -211,7 +211,7 @@ class _Target:
                 self.conversions += conversions
                 self.done += len(chunk)
 
-    def write(self, journal: _Journal, progress: Progress) -> Counter[str]:
+    def write(self, journal: Journal, progress: Progress) -> Counter[str]:
         """Write the missing chunks; the conversions of the whole split."""
         threads = min(THREADS, os.cpu_count() or 1)
         queue: list[tuple[int, Future[tuple[Images, Counter[str]]]]] = []
@@ -236,43 +236,6 @@ class _Target:
                 for _, future in queue:
                     future.cancel()
         return self.conversions
-
-
-class _Journal:
-    """Which chunks are on disk, one JSON line each; a line counts only if the chunk matches its checksum."""
-
-    def __init__(self, path: Path, digest: str) -> None:
-        self.path = path
-        self._entries: dict[tuple[str, int], tuple[int, Counter[str]]] = {}
-        lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-        for line in lines:
-            try:
-                entry = json.loads(line)
-            except ValueError:
-                continue  # the line that was being written when the process was killed
-            if entry["digest"] == digest:
-                key = (entry["split"], entry["start"])
-                self._entries[key] = (entry["crc32"], Counter(entry["conversions"]))
-        self._digest = digest
-        self._stream = path.open("a", encoding="utf-8")
-        if lines:
-            self._stream.write("\n")
-
-    def finished(self, split: str, start: int, chunk: Images) -> Counter[str] | None:
-        """The conversions of a chunk that is whole on disk, or None."""
-        crc32, conversions = self._entries.get((split, start), (None, Counter()))
-        return conversions if crc32 == zlib.crc32(np.ascontiguousarray(chunk)) else None
-
-    def record(self, split: str, start: int, chunk: Images, conversions: Counter[str]) -> None:
-        entry = {
-            "digest": self._digest,
-            "split": split,
-            "start": start,
-            "crc32": zlib.crc32(np.ascontiguousarray(chunk)),
-            "conversions": conversions,
-        }
-        self._stream.write(json.dumps(entry) + "\n")
-        self._stream.flush()
 
 
 def _open_images(
