@@ -5,6 +5,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+FEW = 6
+
 
 class UserError(Exception):
     """Something the user can put right: printed without a traceback, exit status 2.
@@ -27,9 +29,10 @@ class UserError(Exception):
 
 
 def nearest(name: str, candidates: Iterable[str]) -> str:
-    """A hint that names the valid choice closest to `name`, or all of them if none is close."""
+    """A hint: the valid choice closest to `name` if one is close, and all of them if they are few."""
     known = sorted(candidates)
     close = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
-    if close:
-        return f"Did you mean '{close[0]}'?"
-    return f"Valid choices: {', '.join(known)}."
+    parts = [f"Did you mean '{close[0]}'?"] if close else []
+    if not close or len(known) <= FEW:
+        parts.append(f"Valid choices: {', '.join(known)}.")
+    return " ".join(parts)
