@@ -1,0 +1,117 @@
+"""What is measured and how: every parameter of an evaluation, named and versioned with each number.
+
+A change of the computation that moves numbers raises the version of its protocol.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from replearn.views import View
+
+Count = Annotated[int, Field(ge=1)]
+Positive = Annotated[float, Field(gt=0)]
+
+
+class Protocol(BaseModel):
+    """Frozen, and strict about names."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class KnnProtocol(Protocol):
+    """Weighted nearest neighbours (Wu et al., 2018, eq. 9; DINO, section 4.2), never tuned."""
+
+    name: Literal["knn"] = "knn"
+    version: Literal[1] = 1
+    k: Count = 20
+    """Neighbours that vote in the main protocol."""
+    temperature: Positive = 0.07
+    """T of the vote's weight exp((s − s_max) / T), s the cosine similarity."""
+    extra: tuple[tuple[Count, Positive], ...] = ((10, 0.07), (100, 0.07), (200, 0.07), (200, 0.1))
+    """Further settings (k, temperature), reported as accuracy_k<k> (and _t<temperature>)."""
+
+
+class LinearProtocol(Protocol):
+    """Multinomial logistic regression on frozen features, its strength chosen on validation images."""
+
+    name: Literal["linear"] = "linear"
+    version: Literal[1] = 1
+    strength_low: Positive = 1e-6
+    """Smallest inverse regularisation C, of C · Σ cross-entropy + ½ ‖W‖² (scikit-learn's C)."""
+    strength_high: Positive = 1e5
+    """Largest C."""
+    strength_count: Count = 45
+    """How many strengths, evenly spaced in log C."""
+    standardise: bool = True
+    """Centre and scale every feature by the mean and deviation of the rows the probe is fitted on."""
+    max_iterations: Count = 300
+    """Limit on L-BFGS iterations at one strength."""
+    tolerance: Positive = 1e-4
+    """Stop once the loss per image is certain to be within this share of its minimum."""
+    shots: tuple[Count, ...] = (1, 10, 100)
+    """Labelled images per class of the low-shot probes, at the chosen strength's penalty per image."""
+    draws: Count = 5
+    """Random draws of the labelled images that a low-shot accuracy is the mean of."""
+    projector: bool = True
+    """Also probe the projector's output z, where there is one."""
+    shuffled: bool = True
+    """Also probe shuffled training labels: a canary that must stay at chance."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> LinearProtocol:
+        if self.strength_low > self.strength_high:
+            raise ValueError(
+                f"strength_low {self.strength_low:g} is above strength_high {self.strength_high:g}"
+            )
+        return self
+
+    @property
+    def strengths(self) -> tuple[float, ...]:
+        """The strengths C, ascending."""
+        if self.strength_count == 1:
+            return (self.strength_low,)
+        ratio = self.strength_high / self.strength_low
+        last = self.strength_count - 1
+        return tuple(self.strength_low * ratio ** (i / last) for i in range(self.strength_count))
+
+
+class CollapseProtocol(Protocol):
+    """Diagnostics of the features of held-out images, in double precision."""
+
+    name: Literal["collapse"] = "collapse"
+    version: Literal[1] = 1
+    images: Annotated[int, Field(ge=2)] = 10_000
+    """At most this many test images, evenly spaced."""
+    pairs: Count = 2_000
+    """Images whose pairs give the uniformity; all pairs among them count."""
+
+
+class ViewsProtocol(Protocol):
+    """Augmented views of held-out images for alignment and LiDAR; the same for every method."""
+
+    count: Annotated[int, Field(ge=2)] = 10
+    """Views of each image (LiDAR, section 4, uses 10)."""
+    images: Annotated[int, Field(ge=2)] = 500
+    """At most this many images, evenly spaced."""
+    view: View = View(
+        crop_scale=(0.3, 1.0),
+        flip=0.5,
+        brightness=0.4,
+        contrast=0.4,
+        saturation=0.2,
+        hue=0.1,
+        jitter_probability=0.8,
+    )
+    """The augmentation, of medium strength, whatever a method was trained with."""
+
+
+class EvaluationConfig(Protocol):
+    """All protocols of a study."""
+
+    knn: KnnProtocol = KnnProtocol()
+    linear: LinearProtocol = LinearProtocol()
+    collapse: CollapseProtocol = CollapseProtocol()
+    views: ViewsProtocol = ViewsProtocol()
