@@ -1,0 +1,115 @@
+# Everything from a bare machine: Python 3.11 or newer with its venv module, make and bash.
+# Each target makes the environment first if it is missing, or if the lock file has changed.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-print-directory
+
+PYTHON ?= python3
+VENV ?= .venv
+STUDY ?= config/config.yaml
+CORES ?= all
+WORKERS ?= 2
+# Graphics cards for the study: as many as the driver shows, 0 for a run on CPUs.
+GPUS ?= $(shell nvidia-smi -L 2>/dev/null | grep -c '^GPU')
+
+BIN := $(CURDIR)/$(VENV)/bin
+STAMP := $(VENV)/installed
+export PATH := $(BIN):$(PATH)
+
+# The stamp holds the folder it was made in: a copied or moved environment does not work, so make it anew.
+ifneq ($(shell cat $(STAMP) 2>/dev/null),$(CURDIR))
+.PHONY: $(STAMP)
+endif
+
+.PHONY: help env report test test-all lint format lock clean
+
+help: ## what can be made
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' Makefile
+
+env: $(STAMP) ## the environment in .venv
+
+report: $(STAMP) ## run the study (STUDY=config/config.yaml) and write its HTML report
+	@snakemake --cores $(CORES) --resources gpu=$(GPUS) --configfile $(STUDY)
+	@echo; echo "The report, one file for a browser:  reports/$$(sed -nE 's/^name: *([^ #]+).*/\1/p' $(STUDY))/index.html"
+
+test: $(STAMP) ## the tests that everyone runs before a commit
+	@pytest -n $(WORKERS)
+
+test-all: $(STAMP) ## all tests, the slow ones and those that need a browser or Slurm too
+	@pytest -n $(WORKERS) -m ''
+
+lint: $(STAMP) ## style, types and the workflow's own checks
+	ruff check .
+	ruff format --check .
+	mypy
+	snakefmt --check Snakefile workflow
+	snakemake --lint
+
+format: $(STAMP) ## put the code into shape
+	ruff check --fix --quiet .
+	ruff format --quiet .
+	snakefmt --quiet Snakefile workflow
+
+lock: ## resolve pyproject.toml anew into requirements.lock (UPGRADE=--upgrade for newer versions)
+	@command -v uv >/dev/null || { echo "make lock needs uv: pip install uv" >&2; exit 1; }
+	@cp -f requirements.lock requirements.lock.part
+	@uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 --fork-strategy fewest \
+	  --no-config --generate-hashes --no-header --no-annotate --no-emit-index-url --no-emit-find-links \
+	  --find-links '' --quiet $(UPGRADE) --output-file requirements.lock.part
+	@{ echo "# Every package of the environment, with the SHA-256 of each of its files."; \
+	   echo "# Made from pyproject.toml by 'make lock', installed by 'make env' with --require-hashes."; \
+	   cat requirements.lock.part; } > requirements.lock
+	@rm requirements.lock.part
+
+clean: ## remove the environment and caches; results and reports stay
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis replearn.egg-info
+	find replearn tests workflow -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# A distribution may name a newer Python beside an old python3, or ship Python without venv.
+define FIND_PYTHON
+for python in "$(PYTHON)" python3.13 python3.12 python3.11 none; do \
+  "$$python" -c 'import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info < (3, 15))' \
+    2>/dev/null && break; \
+done; \
+if [ "$$python" = none ]; then \
+  { echo "replearn needs Python 3.11 to 3.14 with its venv module; found:"; \
+    "$(PYTHON)" -c 'import sys; print("  Python", sys.version.split()[0]); import venv, ensurepip' 2>&1 | grep -v '^ *File\|^Traceback\|^ *import' || true; \
+    echo "On Debian and Ubuntu: sudo apt-get install python3-venv"; \
+    echo "With another Python:  make PYTHON=/path/to/python3.12 ..."; } >&2; \
+  exit 1; \
+fi
+endef
+
+# pip's own lines go to a log; a terminal sees how far it is, and everyone sees what went wrong.
+define SHOW_PIP
+done=0; \
+while IFS= read -r line; do \
+  case "$$line" in \
+    Collecting\ *|Processing\ *|Requirement\ already*) \
+      done=$$((done + 1)); [ ! -t 1 ] || printf '\r\033[K  %s of %s' $$done $$total ;; \
+    Installing\ *) [ ! -t 1 ] || printf '\r\033[K  all fetched, unpacking (the longer half)' ;; \
+    ERROR:*|*[Ee]rror:\ *) printf '\n%s' "$$line" >&2 ;; \
+  esac; \
+done; \
+[ ! -t 1 ] || echo
+endef
+
+# The stamp comes last: after an interruption, pip goes on where it stopped.
+$(STAMP): requirements.lock pyproject.toml
+	@if [ -e $(STAMP) ] && [ "$$(cat $(STAMP))" != "$(CURDIR)" ] || ! "$(BIN)/python" -m pip --version >/dev/null 2>&1; then \
+	  $(FIND_PYTHON); \
+	  echo "Making the environment in $(VENV) with $$("$$python" --version)"; \
+	  rm -rf $(VENV); \
+	  "$$python" -m venv $(VENV); \
+	fi
+	@total=$$(grep -c '==' requirements.lock); \
+	echo "Installing up to $$total pinned packages, PyTorch among them: about three minutes and 6 GB"; \
+	"$(BIN)/python" -m pip install --disable-pip-version-check --no-compile --progress-bar off \
+	  --require-hashes -r requirements.lock 2>&1 | tee $(VENV)/install.log | { $(SHOW_PIP); } \
+	|| { echo "The installation did not finish; pip's account is in $(VENV)/install.log" >&2; exit 1; }
+	@"$(BIN)/python" -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@echo "$(CURDIR)" > $(STAMP)
+	@echo "The environment is ready."

@@ -1,0 +1,15 @@
+"""What every test shares: one thread each, and the same examples from hypothesis every time."""
+
+from __future__ import annotations
+
+import os
+
+from hypothesis import settings
+
+# Before torch or NumPy start their thread pools: several workers share the cores, and sums in one thread
+# come out the same on every machine.
+for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(name, "1")
+
+settings.register_profile("reproducible", deadline=None, derandomize=True, database=None)
+settings.load_profile("reproducible")
