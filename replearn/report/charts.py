@@ -1,0 +1,183 @@
+"""Accuracy of every method at a glance, and what it cost."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from markupsafe import Markup
+
+from replearn.formats import count, duration, percent
+from replearn.report.svg import (
+    FONT_SIZE,
+    GRID,
+    INK,
+    MUTED,
+    PAPER,
+    axes,
+    figure,
+    label,
+    method_colour,
+    to_svg,
+)
+from replearn.standings import CEILING, PIXELS, RANDOM, Entry, Metric, Standings
+
+Numbers = Mapping[tuple[str, str], int]
+"""Position of each method in the report's palette."""
+ROW = 27
+REFERENCE_STYLES = {PIXELS: (4, 3), RANDOM: (1.5, 2.5), CEILING: (8, 2)}
+
+
+def accuracy(board: Standings, metric: Metric, title: str, numbers: Numbers, name: str) -> Markup:
+    """Seeds as small dots, their mean and its interval; floors and ceiling as vertical lines."""
+    order = ("linear", "accuracy")
+    entries = sorted(
+        (entry for entry in board.entries if entry.values.get(metric)),
+        key=lambda entry: entry.mean(order) or entry.mean(metric) or 0,
+    )
+    made = figure(470, 62 + ROW * len(entries))
+    ax = axes(made, 122, 14, 50, 44)
+    for row, entry in enumerate(entries):
+        colour = method_colour(numbers[entry.name])
+        summary = board.summary(entry, metric)
+        if summary is None:
+            continue
+        if entry.reference and entry.method in REFERENCE_STYLES:
+            dashes = (0, REFERENCE_STYLES[entry.method])
+            ax.axvline(100 * summary.mean, color=colour, linewidth=1.1, linestyle=dashes, zorder=1)
+        if summary.interval:
+            ends = [100 * summary.interval.low, 100 * summary.interval.high]
+            ax.plot(ends, [row, row], color=colour, linewidth=2.4, solid_capstyle="round", zorder=3)
+        if summary.n > 1 and not entry.deterministic:
+            values = [100 * value for value in summary.values.values()]
+            ax.plot(
+                values,
+                [row - 0.27] * len(values),
+                "o",
+                color=colour,
+                alpha=0.6,
+                markersize=3.6,
+                markeredgewidth=0,
+                zorder=4,
+            )
+        marker = "D" if entry.reference else "o"
+        ax.plot(
+            [100 * summary.mean],
+            [row],
+            marker,
+            color=colour,
+            markersize=6.5 if entry.reference else 8.5,
+            markeredgecolor=PAPER,
+            markeredgewidth=1.2,
+            zorder=5,
+        )
+        ax.annotate(
+            percent(summary.mean),
+            (1, row),
+            (9, 0),
+            xycoords=("axes fraction", "data"),
+            textcoords="offset points",
+            va="center",
+            color=INK,
+            fontsize=FONT_SIZE,
+        )
+    ax.set_yticks(range(len(entries)), [entry.label for entry in entries])
+    ax.tick_params(axis="y", length=0, labelsize=FONT_SIZE, pad=8)
+    for tick, entry in zip(ax.get_yticklabels(), entries, strict=True):
+        tick.set_color(MUTED if entry.reference else INK)
+    ax.grid(visible=False, axis="y")
+    ax.set_ylim(-0.7, len(entries) - 0.4)
+    ax.margins(x=0.06)
+    label(ax, x=f"{title}, % of test images")
+    best = max(entries, key=lambda entry: entry.mean(metric) or 0)
+    story = f"{title} of {len(entries)} rows; highest mean {percent(best.mean(metric))} % by {best.label}"
+    return to_svg(made, name, story)
+
+
+def cost(
+    board: Standings, metric: Metric, column: str, numbers: Numbers, name: str
+) -> Markup | None:
+    """Mean accuracy against what the training took; None without trained runs."""
+    shown = {
+        "views_seen": ("views the network saw in training", count),
+        "train_seconds": ("training wall time", duration),
+    }
+    title, text = shown[column]
+    points = [
+        (entry, float(x), float(y))
+        for entry in board.entries
+        if entry.trained and (x := entry.average(column)) and (y := entry.mean(metric)) is not None
+    ]
+    if not points:
+        return None
+    made = figure(470, 300)
+    ax = axes(made, 52, 14, 22, 48)
+    for method, dashes in REFERENCE_STYLES.items():
+        floor = board.reference(method)
+        value = floor.mean(metric) if floor and method != CEILING else None
+        if floor and value is not None:
+            colour = method_colour(numbers[floor.name])
+            ax.axhline(100 * value, color=colour, linewidth=1.1, linestyle=(0, dashes))
+            ax.annotate(
+                floor.label,
+                (1, 100 * value),
+                (-2, 3),
+                xycoords=("axes fraction", "data"),
+                textcoords="offset points",
+                ha="right",
+                color=colour,
+                fontsize=FONT_SIZE - 2,
+            )
+    for entry, x, y in points:
+        colour = method_colour(numbers[entry.name])
+        ax.plot(
+            [x],
+            [100 * y],
+            "D" if entry.reference else "o",
+            color=colour,
+            markersize=8.5,
+            markeredgecolor=PAPER,
+            markeredgewidth=1.2,
+            zorder=4,
+        )
+    _place_labels(ax, [(entry, x, 100 * y) for entry, x, y in points], numbers)
+    largest = max(x for _, x, _ in points)
+    ax.set_xlim(0, largest * 1.22)
+    ax.margins(y=0.14)
+    ax.xaxis.set_major_formatter(lambda value, _: "0" if value == 0 else text(value))
+    ax.locator_params(axis="x", nbins=5)
+    label(ax, x=title, y="linear probe, %")
+    return to_svg(
+        made, name, f"Linear probe accuracy against {title} for {len(points)} trained methods"
+    )
+
+
+def _place_labels(ax: object, points: list[tuple[Entry, float, float]], numbers: Numbers) -> None:
+    """Write each name beside its dot, moved down where it would cover the one above."""
+    from matplotlib.axes import Axes
+
+    assert isinstance(ax, Axes)
+    high, low = max(y for *_, y in points), min(y for *_, y in points)
+    gap = max(high - low, 1.0) * 0.062
+    taken: list[tuple[float, float]] = []
+    widest = max(x for _, x, _ in points)
+    for entry, x, y in sorted(points, key=lambda point: -point[2]):
+        place = y
+        while any(abs(place - other) < gap and abs(x - at) < 0.22 * widest for at, other in taken):
+            place -= gap / 4
+        taken.append((x, place))
+        moved = (
+            {"arrowprops": {"arrowstyle": "-", "color": GRID, "linewidth": 0.8}}
+            if y - place > gap / 2
+            else {}
+        )
+        ax.annotate(
+            entry.label,
+            (x, y),
+            (x + 0.025 * widest, place),
+            textcoords="data",
+            va="center",
+            color=method_colour(numbers[entry.name]),
+            fontsize=FONT_SIZE - 1,
+            zorder=5,
+            **moved,
+        )

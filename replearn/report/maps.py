@@ -1,0 +1,98 @@
+"""Two-dimensional maps of test features, as compact SVG coloured by class."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from markupsafe import Markup, escape
+from numpy.typing import NDArray
+
+from replearn.report.palette import CLASS_COLOURS
+
+POINTS = 1000
+PERPLEXITY = 30
+ITERATIONS = 500
+COMPONENTS = 50
+SIZE = 1000
+"""Width and height of a map in its own units; coordinates are whole numbers to keep the file small."""
+TITLE = f"t-SNE (perplexity {PERPLEXITY}, {ITERATIONS} iterations, fixed seed)"
+
+
+def sample(total: int, points: int = POINTS) -> NDArray[np.int64]:
+    """Evenly spaced rows, the same for every method."""
+    return np.unique(np.linspace(0, total - 1, min(points, total)).astype(np.int64))
+
+
+def row_count(file: Path) -> int:
+    """Number of samples in a features file."""
+    from safetensors import safe_open
+
+    with safe_open(str(file), framework="numpy") as tensors:
+        return int(tensors.get_slice("h").get_shape()[0])
+
+
+def read_rows(file: Path, name: str, rows: NDArray[np.int64]) -> NDArray[np.float32] | None:
+    """Some rows of one tensor of a features file, without loading the others; None if absent."""
+    from safetensors import safe_open
+
+    if not file.is_file():
+        return None
+    with safe_open(str(file), framework="numpy") as tensors:
+        if name not in tensors.keys():  # noqa: SIM118 - a safetensors handle is no mapping
+            return None
+        whole = tensors.get_slice(name)
+        return np.stack([whole[int(row)] for row in rows]) if rows.size else None
+
+
+def embedding(features: NDArray[np.float32]) -> tuple[NDArray[np.float64], str]:
+    """Map features [n, d] to [n, 2] and say how; PCA where t-SNE has too little to work with."""
+    from sklearn.decomposition import PCA
+    from sklearn.manifold import TSNE
+
+    x = np.nan_to_num(features.astype(np.float64))
+    x = x - x.mean(axis=0)
+    n, d = x.shape
+    scale = float(np.abs(x).max())
+    if scale > 0:
+        x = x / scale
+    distinct = np.unique(np.round(x, 9), axis=0).shape[0]
+    width = min(COMPONENTS, n, d)
+    reduced = PCA(width, random_state=0).fit_transform(x) if scale > 0 else np.zeros((n, 2))
+    if distinct <= 3 * PERPLEXITY or width < 2:
+        flat = np.zeros((n, 2))
+        flat[:, : min(2, width)] = reduced[:, :2]
+        return flat, "PCA (too few distinct features for t-SNE)"
+    mapper = TSNE(init="pca", perplexity=PERPLEXITY, max_iter=ITERATIONS, random_state=0, n_jobs=1)
+    return np.asarray(mapper.fit_transform(reduced), dtype=np.float64), TITLE
+
+
+def class_groups(
+    labels: NDArray[np.int64] | None, classes: int
+) -> tuple[list[int], NDArray[np.int64] | None]:
+    """The classes that get a colour (the most frequent ones) and each point's colour, -1 for grey."""
+    if labels is None or classes == 0:
+        return [], None
+    counts = np.bincount(labels, minlength=classes)
+    limit = len(CLASS_COLOURS)
+    chosen = sorted(np.argsort(-counts, kind="stable")[:limit].tolist())
+    slots = np.full(max(classes, int(labels.max()) + 1), -1)
+    slots[chosen] = np.arange(len(chosen))
+    return chosen, slots[labels]
+
+
+def drawing(points: NDArray[np.float64], slots: NDArray[np.int64] | None, story: str) -> Markup:
+    """Points [n, 2] as one path of round dots per class."""
+    low, high = points.min(axis=0), points.max(axis=0)
+    span = float(max((high - low).max(), 1e-12))
+    margin = 25
+    centred = (points - (low + high) / 2) / span * (SIZE - 2 * margin) + SIZE / 2
+    place = np.rint(centred).astype(int)
+    groups = np.full(len(place), -1) if slots is None else slots
+    paths = []
+    for slot in np.unique(groups):
+        dots = "".join(f"M{x} {y}h0" for x, y in place[groups == slot])
+        kind = "k-" if slot < 0 else f"k{slot}"
+        paths.append(f'<path class="{kind}" d="{dots}"/>')
+    head = f'<svg class="map" viewBox="0 0 {SIZE} {SIZE}" role="img" aria-label="{escape(story)}">'
+    return Markup(f"{head}{''.join(paths)}</svg>")  # noqa: S704 - numbers and escaped text only
