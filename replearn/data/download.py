@@ -123,7 +123,7 @@ def _transfer(url: str, part: Path, timeout: float) -> None:
 
 
 def free_space(folder: Path, needed: int, where: str) -> None:
-    """Refuse to begin a download for which there is no room.
+    """Refuse to begin what there is no room for.
 
     Raises:
         UserError: fewer than `needed` bytes are free.

@@ -83,7 +83,7 @@ class FashionMnistOptions(Options):
 
 
 def obtain(folder: Path, where: str) -> None:
-    """Have the four files in `folder`, verified: as they lie there, or from the first source that works.
+    """Have the four files in `folder`, verified: as they lie, or from the first good source.
 
     Raises:
         UserError: no source delivered.

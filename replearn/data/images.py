@@ -31,25 +31,12 @@ MAX_PIXELS = 89_478_485
 NATIVE_LIMIT = 224
 """Images that share one size keep it up to this many pixels; larger or mixed ones are resized."""
 FALLBACK_SIZE = 64
-SUFFIXES = frozenset(
-    [
-        ".jpg",
-        ".jpeg",
-        ".jpe",
-        ".png",
-        ".bmp",
-        ".gif",
-        ".webp",
-        ".tif",
-        ".tiff",
-        ".ppm",
-        ".pgm",
-        ".pbm",
-        ".pnm",
-        ".jp2",
-        ".avif",
-    ]
-)
+# fmt: off
+SUFFIXES = frozenset({
+    ".jpg", ".jpeg", ".jpe", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm",
+    ".pbm", ".pnm", ".jp2", ".avif",
+})
+# fmt: on
 _GREY = frozenset({"1", "L", "I", "I;16", "I;16B", "I;16L", "LA", "La"})
 _DEEP = frozenset({"I", "I;16", "I;16B", "I;16L"})
 SHOWN = 5

@@ -15,11 +15,11 @@ from replearn.data.plan import Images
 class Journal:
     """Which chunks of which split are on disk, one JSON line each.
 
-    A line counts only if it was written for the same digest and the chunk matches its checksum, so
-    that neither a power cut nor changed data can pass off something else as finished.
+    A line counts only if the chunk matches its checksum, so that a power cut cannot pass off
+    something else as finished.
     """
 
-    def __init__(self, path: Path, digest: str) -> None:
+    def __init__(self, path: Path) -> None:
         self.path = path
         self._entries: dict[tuple[str, int], tuple[int, Counter[str]]] = {}
         lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
@@ -28,10 +28,8 @@ class Journal:
                 entry = json.loads(line)
             except ValueError:
                 continue  # the line that was being written when the process was killed
-            if entry["digest"] == digest:
-                key = (entry["split"], entry["start"])
-                self._entries[key] = (entry["crc32"], Counter(entry["conversions"]))
-        self._digest = digest
+            key = (entry["split"], entry["start"])
+            self._entries[key] = (entry["crc32"], Counter(entry["conversions"]))
         self._stream = path.open("a", encoding="utf-8")
         if lines:
             self._stream.write("\n")
@@ -43,7 +41,6 @@ class Journal:
 
     def record(self, split: str, start: int, chunk: Images, conversions: Counter[str]) -> None:
         entry = {
-            "digest": self._digest,
             "split": split,
             "start": start,
             "crc32": _checksum(chunk),

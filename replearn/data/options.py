@@ -89,9 +89,13 @@ class Options(BaseModel, ABC):
 
     def digest(self, cache: Path | None = None, *, name: str | None = None) -> str:
         """SHA-256 of the prepared dataset: its source data and every option that shapes it."""
+        return self.digest_of(self.content(cache, name=name))
+
+    def digest_of(self, content: str) -> str:
+        """`digest`, given the result of `content`."""
         value = {
             "format": FORMAT,
-            "content": self.content(cache, name=name),
+            "content": content,
             "options": self.model_dump(mode="json", exclude=set(self.where)),
             "templates": self.prompt_templates,
         }

@@ -167,6 +167,11 @@ def read_shard(shard: Path) -> Iterator[Sample]:
                     sample.images[kind] = (member.offset_data, member.size)
                 elif (content := tar.extractfile(member)) is not None:
                     sample.texts[kind] = content.read()
+            # tarfile takes a damaged header for the end; only a block of zeros is one.
+            with shard.open("rb") as stream:
+                stream.seek(tar.offset)
+                if stream.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+                    raise tarfile.ReadError(f"damaged or cut off at byte {tar.offset:,}")
     except (tarfile.TarError, OSError) as error:
         raise UserError(
             f"not a whole tar file ({error})",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 from collections import Counter
@@ -13,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from replearn.data.download import free_space
 from replearn.data.journal import Journal
 from replearn.data.localfiles import exclusive
 from replearn.data.options import Options
@@ -33,7 +35,6 @@ from replearn.progress import Progress
 
 CHUNK = 2048
 THREADS = 4
-JOURNAL = "journal.jsonl"
 
 
 def prepare(
@@ -55,29 +56,38 @@ def prepare(
     Raises:
         UserError: the data cannot be had, or something is wrong with it.
     """
-    digest = options.digest(cache, name=name)
-    try:
-        ready = open_prepared(directory)
-        if ready.manifest.digest == digest:
-            return ready
-    except UserError:
-        pass
+    content = options.content(cache, name=name)
+    digest = options.digest_of(content)
     partial = directory.with_name(directory.name + ".partial")
     try:
-        _free(directory)
-        with exclusive(directory.with_name(directory.name + ".lock")):
+        with exclusive(raw / f"{name}-{digest[:12]}.lock"):
+            if (ready := _ready(directory, digest)) is not None:
+                return ready
+            _free(directory)
+            # Its name tells an interrupted attempt at the same data from one at other data.
+            journal = partial / f"journal-{digest[:12]}.jsonl"
+            if partial.exists() and not journal.exists():
+                shutil.rmtree(partial)
             partial.mkdir(parents=True, exist_ok=True)
-            manifest = _build(name, options, digest, partial, raw, cache)
+            manifest = _build(name, options, content, partial, journal, raw)
             write_json(partial / MANIFEST, manifest.model_dump(mode="json"))
-            (partial / JOURNAL).unlink()
+            journal.unlink()
             if directory.exists():
                 shutil.rmtree(directory)
             partial.replace(directory)
     except OSError as error:
         place = error.filename or directory
-        raise UserError(f"cannot write the prepared dataset ({error})", where=str(place)) from error
-    directory.with_name(directory.name + ".lock").unlink(missing_ok=True)
+        raise UserError(f"cannot prepare the dataset ({error})", where=str(place)) from error
     return open_prepared(directory)
+
+
+def _ready(directory: Path, digest: str) -> PreparedDataset | None:
+    """What lies at `directory`, if it is whole and the data wanted."""
+    try:
+        found = open_prepared(directory)
+    except UserError:
+        return None
+    return found if found.manifest.digest == digest else None
 
 
 def _free(directory: Path) -> None:
@@ -96,13 +106,16 @@ def _free(directory: Path) -> None:
 
 
 def _build(
-    name: str, options: Options, digest: str, partial: Path, raw: Path, cache: Path | None
+    name: str, options: Options, content: str, partial: Path, record: Path, raw: Path
 ) -> Manifest:
-    content = options.content(cache, name=name)
     plan = options.plan(name, raw, content)
-    journal = Journal(partial / JOURNAL, digest)
+    journal = Journal(record)
     conversions: Counter[str] = Counter()
     splits = [_limited(split, plan, options, content, name) for split in plan.splits]
+    # A memory map on a full disk ends the process without a word.
+    needed = sum(split.count for split in splits) * math.prod(plan.shape)
+    present = sum(file.stat().st_blocks * 512 for file in partial.glob("*.images.npy"))
+    free_space(partial, needed - present, f"datasets.{name}")
     targets = [_Target(split, plan.shape, partial, journal) for split in splits]
     total, done = sum(split.count for split in splits), sum(target.done for target in targets)
     with Progress(total, f"prepare {name}", done=done) as progress:
@@ -118,7 +131,7 @@ def _build(
     return Manifest(
         name=name,
         source=str(options.model_dump()["source"]),
-        digest=digest,
+        digest=options.digest_of(content),
         licence=plan.licence,
         citation=plan.citation,
         classes=tuple(plan.classes),
@@ -129,7 +142,7 @@ def _build(
         files={
             file.name: FileRecord(sha256=file_sha256(file), bytes=file.stat().st_size)
             for file in sorted(partial.iterdir())
-            if file.name not in (JOURNAL, MANIFEST)
+            if file not in (record, partial / MANIFEST)
         },
         mean=mean,
         std=std,
