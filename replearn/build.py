@@ -32,7 +32,12 @@ def build_method(config: RunConfig, manifest: Manifest) -> Method:
         except ValueError as error:
             raise UserError(str(error), where=f"{config.id}: encoder") from None
         shape = EncoderShape(width, manifest.channels, manifest.height, len(manifest.classes))
-        return method_class(config.options)(backbone, shape, config.options)  # type: ignore[call-arg, arg-type]
+        return method_class(config.options)(backbone, shape, config.options)  # type: ignore[call-arg]
+
+
+def on_device(method: Method, device: str) -> Method:
+    """The method on "cpu" or "cuda", its convolutions in channels-last order."""
+    return method.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 
 
 def method_tensors(method: Method) -> dict[str, Tensor]:

@@ -33,5 +33,5 @@ def ordered_clusters(
         nearest = torch.cdist(points, centres).argmin(1)
     centred = centres - centres.mean(0)
     axis = torch.linalg.svd(centred.double(), full_matrices=False)[2][0].to(centred.dtype)
-    rank = (centred @ axis).argsort().argsort()
+    rank: Tensor = (centred @ axis).argsort().argsort()
     return rank[nearest]

@@ -239,7 +239,7 @@ def resolve(study: Study, dataset: str, method: str, variant: str) -> dict[str, 
         parts = {name: merged(part, layer.get(name, {})) for name, part in parts.items()}
         views = _changed_views(views, layer.get("views"))
     options = validated(METHODS[method], parts["options"], where)
-    resolved = {
+    resolved: dict[str, Any] = {
         "options": options,
         "encoder": encoder_config,
         "training": validated(TrainingConfig, parts["training"], f"{where}.training"),

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from replearn.augment import clean, make_view
-from replearn.build import build_method, load_tensors
+from replearn.build import build_method, load_tensors, on_device
 from replearn.checkpoint import write_bytes
 from replearn.config import RunConfig
 from replearn.data.captions import prompts
@@ -42,7 +42,7 @@ def embed(
     """
     method = build_method(config, dataset.manifest)
     load_tensors(method, load_file(encoder))
-    method.to(device, memory_format=torch.channels_last).eval()
+    on_device(method, device).eval()
     parts = {name: dataset.part(name) for name in ("train", "validation", "test")}
     total = sum(len(part.images) for part in parts.values())
     with Progress(total, f"{config.id} features") as progress:

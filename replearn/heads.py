@@ -76,9 +76,10 @@ def text_tower(context: int, width: int, layers: int, heads: int, output: int) -
     """open_clip's text transformer, freshly initialised: tokens [n, context] → [n, output]."""
     from open_clip.transformer import TextTransformer
 
-    return TextTransformer(
+    tower: nn.Module = TextTransformer(
         context_length=context, width=width, layers=layers, heads=heads, output_dim=output
     )
+    return tower
 
 
 def tokenize(captions: list[str], context: int) -> Tensor:

@@ -36,7 +36,7 @@ def build_optimizer(
     if name == "adamw":
         return AdamW(groups, lr=lr)
     if name == "lars":
-        groups[1]["trust"] = None  # type: ignore[assignment]
+        groups[1]["trust"] = None
         return LARS(groups, lr=lr, momentum=momentum, trust=trust)
     raise ValueError(f"unknown optimiser {name!r}")
 

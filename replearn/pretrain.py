@@ -13,7 +13,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from replearn.augment import clean
-from replearn.build import build_method, method_tensors
+from replearn.build import build_method, method_tensors, on_device
 from replearn.checkpoint import Checkpoint, write_bytes
 from replearn.config import MonitorConfig, RunConfig
 from replearn.data.captions import prompts
@@ -51,7 +51,7 @@ def pretrain(config: RunConfig, dataset: PreparedDataset, layout: RunLayout, dev
         torch.cuda.reset_peak_memory_stats()
     part = dataset.part("train")
     data = training_data(config, dataset, part, device)
-    method = build_method(config, dataset.manifest).to(device, memory_format=torch.channels_last)
+    method = on_device(build_method(config, dataset.manifest), device)
     budget = training_budget(config, device)
     epochs = budget.epochs if config.options.trained else 0
     steps = epochs * (len(data) // budget.batch_size)
@@ -127,8 +127,8 @@ def caption_tokens(dataset: PreparedDataset, part: Part, context: int) -> Tensor
     if part.captions is not None:
         return tokenize(part.captions, context)
     of_classes = prompts(dataset.manifest)
-    flat = tokenize([prompt for of_class in of_classes for prompt in of_class], context)
-    return flat.unflatten(0, (len(of_classes), -1))
+    flat: Tensor = tokenize([prompt for of_class in of_classes for prompt in of_class], context)
+    return flat.view(len(of_classes), -1, context)
 
 
 def training_budget(config: RunConfig, device: str) -> Budget:

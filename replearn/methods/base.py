@@ -102,7 +102,7 @@ def full_precision(loss: Callable[P, Tensor]) -> Callable[P, Tensor]:
     @wraps(loss)
     def computed(*args: P.args, **kwargs: P.kwargs) -> Tensor:
         with torch.autocast("cuda", enabled=False), torch.autocast("cpu", enabled=False):
-            return loss(*map(_upcast, args), **{name: _upcast(a) for name, a in kwargs.items()})  # type: ignore[arg-type]
+            return loss(*map(_upcast, args), **{name: _upcast(a) for name, a in kwargs.items()})
 
     return computed
 

@@ -38,6 +38,8 @@ class BYOL(Method):
     Views pass one by one, so that BatchNorm statistics stay within a view, as in the paper.
     """
 
+    projector: nn.Module
+
     def __init__(self, encoder: nn.Module, shape: EncoderShape, options: BYOLOptions) -> None:
         super().__init__(encoder, shape)
         self.projector = mlp(shape.width, options.hidden, options.output, layers=2)

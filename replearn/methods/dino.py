@@ -71,16 +71,18 @@ class DINO(Method):
     """Student and teacher share an architecture; the teacher's encoder is evaluated, as in the paper."""
 
     center: Tensor
+    prototypes: nn.Module
 
     def __init__(self, encoder: nn.Module, shape: EncoderShape, options: DINOOptions) -> None:
-        student_head = PrototypeHead(
+        head = PrototypeHead(
             shape.width, options.hidden, options.bottleneck, options.prototypes, options.layers
         )
-        student = nn.Sequential(encoder, student_head)
-        teacher = frozen_copy(student)
-        super().__init__(teacher[0], shape)
-        self.projector = teacher[1].bottleneck
-        self.student, self.teacher = student, teacher
+        teacher_encoder, teacher_head = frozen_copy(encoder), frozen_copy(head)
+        super().__init__(teacher_encoder, shape)
+        self.projector = teacher_head.bottleneck
+        self.student = nn.Sequential(encoder, head)
+        self.teacher = nn.Sequential(teacher_encoder, teacher_head)
+        self.prototypes = head.prototypes
         self.options = options
         self.register_buffer("center", torch.zeros(options.prototypes))
 
@@ -111,7 +113,7 @@ class DINO(Method):
         """The prototypes rest at the start, which steadies the training (appendix C of the paper)."""
         if progress >= self.options.freeze_last_layer:
             return ()
-        return tuple(self.student[1].prototypes.parameters())
+        return tuple(self.prototypes.parameters())
 
 
 @torch.no_grad()

@@ -83,7 +83,8 @@ def principal_components(centred: Tensor, count: int) -> Tensor:
     else:
         leading = _subspace_iteration(centred, count)
     signs = leading.gather(0, leading.abs().argmax(0, keepdim=True)).sign()
-    return (leading * signs).T.to(centred.dtype)
+    components: Tensor = (leading * signs).T.to(centred.dtype)
+    return components
 
 
 def _subspace_iteration(centred: Tensor, count: int, rounds: int = 20) -> Tensor:
@@ -93,5 +94,5 @@ def _subspace_iteration(centred: Tensor, count: int, rounds: int = 20) -> Tensor
     basis = torch.linalg.qr(start.to(centred))[0]
     for _ in range(rounds):
         basis = torch.linalg.qr(centred.T @ (centred @ basis))[0]
-    rotation = torch.linalg.svd(centred @ basis, full_matrices=False)[2].T
+    rotation: Tensor = torch.linalg.svd(centred @ basis, full_matrices=False)[2].T
     return (basis @ rotation)[:, :count]
