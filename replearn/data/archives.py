@@ -42,7 +42,7 @@ def unpacked(
     if whole(archive, root):
         return root
     file = root / archive.filename
-    with exclusive(folder.with_name(folder.name + ".lock")):
+    with exclusive(folder.with_name(f".{folder.name}.lock")):
         if path is None:
             if not file.is_file():
                 free_space(folder, room, f"datasets.{name}")

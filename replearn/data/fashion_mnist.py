@@ -63,7 +63,7 @@ class FashionMnistOptions(Options):
         if self.path is not None:
             folder = existing(self.path, f"datasets.{name}.path")
         else:
-            with exclusive(raw / "fashion-mnist.lock"):
+            with exclusive(raw / ".fashion-mnist.lock"):
                 obtain(folder, f"datasets.{name}")
         arrays = {file: parse_idx(read_verified(folder, file), file) for file in CONTENT}
         train = arrays["train-images-idx3-ubyte"][:, None]

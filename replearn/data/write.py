@@ -60,7 +60,7 @@ def prepare(
     digest = options.digest_of(content)
     partial = directory.with_name(directory.name + ".partial")
     try:
-        with exclusive(raw / f"{name}-{digest[:12]}.lock"):
+        with exclusive(raw / f".{name}-{digest[:12]}.lock"):
             if (ready := _ready(directory, digest)) is not None:
                 return ready
             _free(directory)
@@ -69,7 +69,11 @@ def prepare(
             if partial.exists() and not journal.exists():
                 shutil.rmtree(partial)
             partial.mkdir(parents=True, exist_ok=True)
-            manifest = _build(name, options, content, partial, journal, raw)
+            try:
+                manifest = _build(name, options, content, partial, journal, raw)
+            finally:
+                if not any(partial.iterdir()):
+                    partial.rmdir()
             write_json(partial / MANIFEST, manifest.model_dump(mode="json"))
             journal.unlink()
             if directory.exists():
@@ -77,7 +81,8 @@ def prepare(
             partial.replace(directory)
     except OSError as error:
         place = error.filename or directory
-        raise UserError(f"cannot prepare the dataset ({error})", where=str(place)) from error
+        reason = error.strerror or str(error)
+        raise UserError(f"cannot prepare the dataset ({reason})", where=str(place)) from error
     return open_prepared(directory)
 
 

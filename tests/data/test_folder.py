@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from replearn.data import prepare
 from replearn.data.folder import FolderOptions
 from replearn.errors import UserError
 
@@ -103,7 +104,7 @@ def test_what_is_wrong_is_named(tmp_path: Path, prepared: Prepare, spoil, messag
     spoil(root)
     with pytest.raises(UserError, match=message):
         prepared(source="folder", path=str(root))
-    assert not (tmp_path / "out").exists()
+    assert not list(tmp_path.glob("out*"))
 
 
 def test_several_bad_images_are_counted_and_listed(tmp_path: Path, prepared: Prepare) -> None:
@@ -177,3 +178,11 @@ def test_digest_sees_a_change_within_the_time_stamp(tmp_path: Path) -> None:
     file.write_bytes(bytes(data))
     os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))
     assert options.digest(cache) != before
+
+
+def test_an_unwritable_place_is_named(tmp_path: Path) -> None:
+    root = class_folder(tmp_path / "d", {"a": 5, "b": 5})
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(UserError, match="cannot prepare the dataset") as caught:
+        prepare("mine", FolderOptions(path=str(root)), tmp_path / "file/out", raw=tmp_path / "raw")
+    assert str(caught.value.where).startswith(str(tmp_path / "file"))
