@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +22,8 @@ Metric = tuple[str, str]
 """Family and name, as in the tidy table: ("linear", "accuracy")."""
 LINEAR: Metric = ("linear", "accuracy")
 KNN: Metric = ("knn", "accuracy")
+SHARES = ("knn", "linear", "text")
+"""Families whose metrics lie between 0 and 1."""
 RANDOM, CEILING, PIXELS = "random_init", "supervised", "raw_pixels"
 BASE_VARIANTS = ("", "base", "default")
 
@@ -138,13 +140,18 @@ class Standings:
         if not values:
             return None
         noise = self.noise(metric)
-        return stats.summarise(
+        summary = stats.summarise(
             values,
             noise=noise,
             uneven=entry.name in noise.uneven,
             deterministic=entry.deterministic,
             correct=self._hits(entry, metric),
         )
+        if summary.interval is None or metric[0] not in SHARES:
+            return summary
+        interval = summary.interval
+        within = replace(interval, low=max(0.0, interval.low), high=min(1.0, interval.high))
+        return replace(summary, interval=within)
 
     def compare(self, a: Entry, b: Entry, metric: Metric) -> Comparison | None:
         """Is a better than b? None where either has no value."""

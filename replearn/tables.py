@@ -40,6 +40,12 @@ NAMED = (
     Column("method", "Method", numeric=False),
     Column("supervision", "Supervision", "What the training saw beside the images", numeric=False),
 )
+VERDICT = Column(
+    "verdict",
+    "Features",
+    "Verdict of the collapse diagnostics, worst over seeds",
+    numeric=False,
+)
 ACCURACIES = (
     Column(
         "rank", "Rank", "By linear probe; methods whose difference is inconclusive share a rank"
@@ -55,23 +61,19 @@ ACCURACIES = (
         "Test accuracy of the weighted cosine vote, k = 20, T = 0.07, mean ± sample sd over seeds",
     ),
     Column("score", "Score", "(linear probe − random encoder) / (supervised − random encoder)"),
+    VERDICT,
     Column("projector", "Projector %", "Linear probe on the projector output z"),
     Column("low_shot_1", "1-shot %", "Linear probe with 1 label per class, mean of 5 draws"),
     Column("low_shot_10", "10-shot %", "Linear probe with 10 labels per class, mean of 5 draws"),
     Column("low_shot_100", "100-shot %", "Linear probe with 100 labels per class, mean of 5 draws"),
 )
 LABEL_FREE = (
+    VERDICT,
     Column("rank_me", "RankMe", "Entropy-effective rank of uncentred features"),
     Column("effective_rank", "Effective rank", "The same on centred variances"),
     Column("uniformity", "Uniformity", "ln E exp(−2‖u − v‖²); lower is more spread"),
 )
 COSTS = (
-    Column(
-        "verdict",
-        "Features",
-        "Verdict of the collapse diagnostics, worst over seeds",
-        numeric=False,
-    ),
     Column("epochs", "Epochs"),
     Column(
         "images_seen", "Images seen", "Training images times epochs; views are counted separately"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
@@ -20,6 +21,10 @@ from replearn.report.svg import (
     to_svg,
 )
 from replearn.standings import CEILING, PIXELS, RANDOM, Entry, Metric, Standings
+from replearn.stats import Summary
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 Numbers = Mapping[tuple[str, str], int]
 """Position of each method in the report's palette."""
@@ -34,63 +39,66 @@ def accuracy(board: Standings, metric: Metric, title: str, numbers: Numbers, nam
         (entry for entry in board.entries if entry.values.get(metric)),
         key=lambda entry: entry.mean(order) or entry.mean(metric) or 0,
     )
-    made = figure(470, 62 + ROW * len(entries))
-    ax = axes(made, 122, 14, 50, 44)
-    for row, entry in enumerate(entries):
-        colour = method_colour(numbers[entry.name])
-        summary = board.summary(entry, metric)
-        if summary is None:
-            continue
-        if entry.reference and entry.method in REFERENCE_STYLES:
-            dashes = (0, REFERENCE_STYLES[entry.method])
-            ax.axvline(100 * summary.mean, color=colour, linewidth=1.1, linestyle=dashes, zorder=1)
-        if summary.interval:
-            ends = [100 * summary.interval.low, 100 * summary.interval.high]
-            ax.plot(ends, [row, row], color=colour, linewidth=2.4, solid_capstyle="round", zorder=3)
-        if summary.n > 1 and not entry.deterministic:
-            values = [100 * value for value in summary.values.values()]
-            ax.plot(
-                values,
-                [row - 0.27] * len(values),
-                "o",
-                color=colour,
-                alpha=0.6,
-                markersize=3.6,
-                markeredgewidth=0,
-                zorder=4,
-            )
-        marker = "D" if entry.reference else "o"
-        ax.plot(
-            [100 * summary.mean],
-            [row],
-            marker,
-            color=colour,
-            markersize=6.5 if entry.reference else 8.5,
-            markeredgecolor=PAPER,
-            markeredgewidth=1.2,
-            zorder=5,
-        )
-        ax.annotate(
-            percent(summary.mean),
-            (1, row),
-            (9, 0),
-            xycoords=("axes fraction", "data"),
-            textcoords="offset points",
-            va="center",
-            color=INK,
-            fontsize=FONT_SIZE,
-        )
+    summaries = [summary for entry in entries if (summary := board.summary(entry, metric))]
+    widest = max(len(entry.label) for entry in entries)
+    made = figure(480, 58 + ROW * len(entries))
+    ax = axes(made, min(max(60.0, 7.2 * widest + 14), 230.0), 8, 46, 40)
+    for row, (entry, summary) in enumerate(zip(entries, summaries, strict=True)):
+        _row(ax, row, entry, summary, method_colour(numbers[entry.name]))
     ax.set_yticks(range(len(entries)), [entry.label for entry in entries])
     ax.tick_params(axis="y", length=0, labelsize=FONT_SIZE, pad=8)
     for tick, entry in zip(ax.get_yticklabels(), entries, strict=True):
         tick.set_color(MUTED if entry.reference else INK)
     ax.grid(visible=False, axis="y")
     ax.set_ylim(-0.7, len(entries) - 0.4)
-    ax.margins(x=0.06)
+    ax.set_xlim(*_range(summaries))
     label(ax, x=f"{title}, % of test images")
     best = max(entries, key=lambda entry: entry.mean(metric) or 0)
-    story = f"{title} of {len(entries)} rows; highest mean {percent(best.mean(metric))} % by {best.label}"
-    return to_svg(made, name, story)
+    reached = f"{percent(best.mean(metric))} % by {best.label}"
+    return to_svg(made, name, f"{title} of {len(entries)} rows; highest mean {reached}")
+
+
+def _row(ax: Axes, row: int, entry: Entry, summary: Summary, colour: str) -> None:
+    """One method: its seeds below, its mean and interval on the line, its number at the right."""
+    mean = 100 * summary.mean
+    if entry.reference and entry.method in REFERENCE_STYLES:
+        dashes = (0, REFERENCE_STYLES[entry.method])
+        ax.axvline(mean, color=colour, linewidth=1.1, linestyle=dashes, zorder=1)
+    if summary.interval:
+        ends = [100 * summary.interval.low, 100 * summary.interval.high]
+        ax.plot(ends, [row, row], color=colour, linewidth=2.4, solid_capstyle="round", zorder=3)
+    if summary.n > 1 and not entry.deterministic:
+        values = [100 * value for value in summary.values.values()]
+        (dots,) = ax.plot(values, [row - 0.29] * len(values), "o", color=colour, zorder=4)
+        dots.set(alpha=0.6, markersize=3.6, markeredgewidth=0)
+    marker, size = ("D", 6.5) if entry.reference else ("o", 8.5)
+    _dot(ax, mean, row, marker, colour, size)
+    ax.annotate(
+        percent(summary.mean),
+        (1, row),
+        (9, 0),
+        xycoords=("axes fraction", "data"),
+        textcoords="offset points",
+        va="center",
+        color=INK,
+        fontsize=FONT_SIZE,
+    )
+
+
+def _dot(ax: Axes, x: float, y: float, marker: str, colour: str, size: float) -> None:
+    (dot,) = ax.plot([x], [y], marker, color=colour, zorder=5)
+    dot.set(markersize=size, markeredgecolor=PAPER, markeredgewidth=1.2)
+
+
+def _range(summaries: Sequence[Summary]) -> tuple[float, float]:
+    """Percent from the lowest to the highest seed; intervals far wider than that are cut off."""
+    values = [100 * value for summary in summaries for value in summary.values.values()]
+    low, high = min(values), max(values)
+    reach = max(0.12 * (high - low), 1.0)
+    ends = [summary.interval for summary in summaries if summary.interval]
+    lowest = min([low, *(100 * interval.low for interval in ends)])
+    highest = max([high, *(100 * interval.high for interval in ends)])
+    return max(lowest, low - reach) - 0.25 * reach, min(highest, high + reach) + 0.25 * reach
 
 
 def cost(
@@ -129,16 +137,7 @@ def cost(
             )
     for entry, x, y in points:
         colour = method_colour(numbers[entry.name])
-        ax.plot(
-            [x],
-            [100 * y],
-            "D" if entry.reference else "o",
-            color=colour,
-            markersize=8.5,
-            markeredgecolor=PAPER,
-            markeredgewidth=1.2,
-            zorder=4,
-        )
+        _dot(ax, x, 100 * y, "D" if entry.reference else "o", colour, 8.5)
     _place_labels(ax, [(entry, x, 100 * y) for entry, x, y in points], numbers)
     largest = max(x for _, x, _ in points)
     ax.set_xlim(0, largest * 1.22)
@@ -151,11 +150,8 @@ def cost(
     )
 
 
-def _place_labels(ax: object, points: list[tuple[Entry, float, float]], numbers: Numbers) -> None:
+def _place_labels(ax: Axes, points: list[tuple[Entry, float, float]], numbers: Numbers) -> None:
     """Write each name beside its dot, moved down where it would cover the one above."""
-    from matplotlib.axes import Axes
-
-    assert isinstance(ax, Axes)
     high, low = max(y for *_, y in points), min(y for *_, y in points)
     gap = max(high - low, 1.0) * 0.062
     taken: list[tuple[float, float]] = []
@@ -165,11 +161,7 @@ def _place_labels(ax: object, points: list[tuple[Entry, float, float]], numbers:
         while any(abs(place - other) < gap and abs(x - at) < 0.22 * widest for at, other in taken):
             place -= gap / 4
         taken.append((x, place))
-        moved = (
-            {"arrowprops": {"arrowstyle": "-", "color": GRID, "linewidth": 0.8}}
-            if y - place > gap / 2
-            else {}
-        )
+        arrow = {"arrowstyle": "-", "color": GRID, "linewidth": 0.8}
         ax.annotate(
             entry.label,
             (x, y),
@@ -179,5 +171,5 @@ def _place_labels(ax: object, points: list[tuple[Entry, float, float]], numbers:
             color=method_colour(numbers[entry.name]),
             fontsize=FONT_SIZE - 1,
             zorder=5,
-            **moved,
+            arrowprops=arrow if y - place > gap / 2 else None,
         )

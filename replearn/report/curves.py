@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from markupsafe import Markup
@@ -12,6 +13,9 @@ from numpy.typing import NDArray
 
 from replearn.errors import UserError
 from replearn.report.svg import FONT_SIZE, MUTED, axes, figure, label, method_colour, to_svg
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 POINTS = 120
 """Points kept of a curve; more would not be seen at this size."""
@@ -84,10 +88,10 @@ def training(
     if not losses:
         return None
     two = knn_range is not None and bool(neighbours)
-    made = figure(330, 250 if two else 150)
+    made = figure(340, 236 if two else 150)
     colour = method_colour(number)
-    bottom = 128 if two else 42
-    top_axes = axes(made, 54, 12, 12, bottom)
+    bottom = 122 if two else 36
+    top_axes = axes(made, 50, 8, 10, bottom)
     _lines(top_axes, losses, colour)
     last = max(float(c[0].max()) for c in losses)
     top_axes.set_xlim(0, last)
@@ -95,7 +99,7 @@ def training(
     label(top_axes, x="" if two else "epoch", y="loss")
     if two and knn_range is not None:
         top_axes.tick_params(labelbottom=False)
-        lower = axes(made, 54, 140, 12, 42)
+        lower = axes(made, 50, 128, 10, 36)
         _lines(lower, [(epochs, 100 * values) for epochs, values in neighbours], colour, dots=True)
         low, high = 100 * knn_range[0], 100 * knn_range[1]
         room = max(high - low, 1) * 0.08
@@ -103,9 +107,9 @@ def training(
         lower.set_xlim(0, last)
         lower.locator_params(axis="y", nbins=4)
         label(lower, x="epoch", y="kNN, %")
-        final = np.mean([values[-1] for _, values in neighbours])
+        reached = np.mean([values[-1] for _, values in neighbours])
         lower.annotate(
-            f"{100 * final:.1f}",
+            f"{100 * reached:.1f}",
             (1, 0),
             (-2, 4),
             xycoords="axes fraction",
@@ -114,14 +118,12 @@ def training(
             color=MUTED,
             fontsize=FONT_SIZE - 1,
         )
-    story = f"{method}: loss from {losses[0][1][0]:.3g} to {losses[0][1][-1]:.3g} over {last:.0f} epochs"
+    first, final = losses[0][1][0], losses[0][1][-1]
+    story = f"{method}: loss from {first:.3g} to {final:.3g} over {last:.0f} epochs"
     return to_svg(made, name, story)
 
 
-def _lines(ax: object, curves: Sequence[Curve], colour: str, *, dots: bool = False) -> None:
-    from matplotlib.axes import Axes
-
-    assert isinstance(ax, Axes)
+def _lines(ax: Axes, curves: Sequence[Curve], colour: str, *, dots: bool = False) -> None:
     for position, (epochs, values) in enumerate(curves):
         style = "-" if position == 0 else (0, (5, 1.5))
         alpha = 1.0 if position == 0 else 0.75

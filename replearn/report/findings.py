@@ -15,7 +15,7 @@ CANARY_POINTS = 0.05
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One sentence; `tone` is a comparison's verdict, "warning" or "plain"."""
+    """One sentence; `tone` is a comparison's verdict, "attention" or "plain"."""
 
     text: str
     tone: str = "plain"
@@ -33,8 +33,9 @@ def findings(board: Standings, classes: int) -> list[Finding]:
     if not board.labelled:
         found.append(
             Finding(
-                "This dataset has no labels, so nothing here says which method is better. The report"
-                " shows how training went, whether the features collapsed and what they find alike."
+                "This dataset has no labels, so nothing here says which method is better. The"
+                " report shows how training went, whether features collapsed and what they find"
+                " alike."
             )
         )
     else:
@@ -64,7 +65,7 @@ def _headline(board: Standings) -> list[Finding]:
     unlabelled = [entry for entry in board.methods if entry.supervision == "none"]
     ranked = board.best(unlabelled, LINEAR)
     if not ranked:
-        return [Finding("No self-supervised method has a linear-probe accuracy yet.", "warning")]
+        return [Finding("No self-supervised method has a linear-probe accuracy yet.", "attention")]
     top = ranked[0]
     summary = board.summary(top, LINEAR)
     assert summary is not None
@@ -121,7 +122,8 @@ def _floors(board: Standings) -> list[Finding]:
     if random is None or random.mean(LINEAR) is None:
         return []
     rivals = [entry for entry in board.methods if entry.mean(LINEAR) is not None]
-    beaten, weak = [], []
+    beaten: list[Entry] = []
+    weak: list[Entry] = []
     for entry in rivals:
         compared = board.compare(entry, random, LINEAR)
         supported = compared is not None and compared.verdict == "supported"
@@ -161,7 +163,7 @@ def _collapse(board: Standings) -> list[Finding]:
         checked = any(kind for _, kind, _ in bad)
         return [Finding("No trained run shows signs of collapse.", "supported")] if checked else []
     words = join(f"{e.label} ({kind}, {n} of {len(e.runs)} runs)" for e, kind, n in flagged)
-    return [Finding(f"Signs of collapse: {words}.", "contradicted", "see the diagnostics below")]
+    return [Finding(f"Signs of collapse: {words}.", "attention", "see the diagnostics below")]
 
 
 def _canary(board: Standings, classes: int) -> list[Finding]:
@@ -177,7 +179,7 @@ def _canary(board: Standings, classes: int) -> list[Finding]:
         f"A probe trained on shuffled labels reaches {percent(highest)} %, well above chance"
         f" ({percent(chance)} %): do not trust these numbers before you know why."
     )
-    return [Finding(text, "contradicted")]
+    return [Finding(text, "attention")]
 
 
 def _unfinished(board: Standings) -> list[Finding]:
@@ -186,11 +188,11 @@ def _unfinished(board: Standings) -> list[Finding]:
     failed = [run for run in planned if run["status"] in ("failed", "diverged")]
     found = []
     if missing:
-        text = f"{len(missing)} of {len(planned)} runs are not finished; every number may still change."
-        found.append(Finding(text, "warning"))
+        text = f"{len(missing)} of {len(planned)} runs are not finished; numbers may still change."
+        found.append(Finding(text, "attention"))
     if failed:
         names = join(f"{run['method']} seed {run['seed']} ({run['status']})" for run in failed)
-        found.append(Finding(f"Runs without a usable result: {names}.", "contradicted"))
+        found.append(Finding(f"Runs without a usable result: {names}.", "attention"))
     return found
 
 

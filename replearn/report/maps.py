@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 
 from replearn.report.palette import CLASS_COLOURS
 
-POINTS = 1000
+POINTS = 800
 PERPLEXITY = 30
 ITERATIONS = 500
 COMPONENTS = 50
 SIZE = 1000
-"""Width and height of a map in its own units; coordinates are whole numbers to keep the file small."""
+"""Width and height of a map in its own units; whole-number coordinates keep the file small."""
 TITLE = f"t-SNE (perplexity {PERPLEXITY}, {ITERATIONS} iterations, fixed seed)"
 
 
@@ -70,7 +70,7 @@ def embedding(features: NDArray[np.float32]) -> tuple[NDArray[np.float64], str]:
 def class_groups(
     labels: NDArray[np.int64] | None, classes: int
 ) -> tuple[list[int], NDArray[np.int64] | None]:
-    """The classes that get a colour (the most frequent ones) and each point's colour, -1 for grey."""
+    """The classes that get a colour (the most frequent) and each point's colour, -1 for grey."""
     if labels is None or classes == 0:
         return [], None
     counts = np.bincount(labels, minlength=classes)
@@ -95,4 +95,4 @@ def drawing(points: NDArray[np.float64], slots: NDArray[np.int64] | None, story:
         kind = "k-" if slot < 0 else f"k{slot}"
         paths.append(f'<path class="{kind}" d="{dots}"/>')
     head = f'<svg class="map" viewBox="0 0 {SIZE} {SIZE}" role="img" aria-label="{escape(story)}">'
-    return Markup(f"{head}{''.join(paths)}</svg>")  # noqa: S704 - numbers and escaped text only
+    return Markup(f"{head}{''.join(paths)}</svg>")

@@ -62,14 +62,14 @@ def render(study: StudyFiles, *, source: str = "") -> str:
             study=study,
             plan=study.plan,
             blocks=blocks,
-            light=Markup(light),  # noqa: S704 - colours of the palette
-            dark=Markup(dark),  # noqa: S704
+            light=Markup(light),
+            dark=Markup(dark),
             methods=len(colours),
             finished=states.get("ok", 0),
             planned=len(study.runs),
             protocols=study.protocols(),
             cards=provenance.dataset_cards(study),
-            runs=Markup(to_html(provenance.run_table(study))),  # noqa: S704 - escaped there
+            runs=Markup(to_html(provenance.run_table(study))),
             warnings=provenance.warnings(study),
             papers=provenance.papers(study),
             source=source,
@@ -98,4 +98,4 @@ def _environment() -> Environment:
 
 def _raw(name: str) -> Markup:
     """A style sheet or script of the package as it is."""
-    return Markup((TEMPLATES / name).read_text(encoding="utf-8"))  # noqa: S704 - our own file
+    return Markup((TEMPLATES / name).read_text(encoding="utf-8"))

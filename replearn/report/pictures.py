@@ -108,13 +108,13 @@ def _view_words(view: Mapping[str, Any]) -> str:
 
 
 def choose_queries(labels: NDArray[np.int64] | None, total: int, count: int = QUERIES) -> list[int]:
-    """Test rows to query with: the first image of evenly spaced classes, the same for all methods."""
+    """Test rows to query with: the first image of evenly spaced classes; the same for all."""
     if labels is None:
-        return np.unique(np.linspace(0, total - 1, min(count, total)).astype(int)).tolist()
+        rows = np.unique(np.linspace(0, total - 1, min(count, total)).astype(np.int64))
+        return [int(row) for row in rows]
     present = np.unique(labels)
-    chosen = present[
-        np.unique(np.linspace(0, len(present) - 1, min(count, len(present))).astype(int))
-    ]
+    spread = np.linspace(0, len(present) - 1, min(count, len(present))).astype(np.int64)
+    chosen = present[np.unique(spread)]
     return [int(np.flatnonzero(labels == wanted)[0]) for wanted in chosen]
 
 

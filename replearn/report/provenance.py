@@ -1,4 +1,4 @@
-"""Where the numbers come from: data, protocols, versions, machines, and what does not fit together."""
+"""Where the numbers come from: data, protocols, versions, machines, and what does not match."""
 
 from __future__ import annotations
 
@@ -52,10 +52,10 @@ def warnings(study: StudyFiles) -> list[str]:
         if len(protocols) > 1:
             found.append(f"The {family} numbers come from {len(protocols)} different protocols.")
     numbers = study.results.dropna(subset=["protocol_version"])
-    for family, group in numbers.groupby("family", sort=False):
+    for name, group in numbers.groupby("family", sort=False):
         versions = sorted(int(v) for v in group["protocol_version"].unique())
         if len(versions) > 1:
-            found.append(f"Versions {join(map(str, versions))} of the {family} protocol are mixed.")
+            found.append(f"Versions {join(map(str, versions))} of the {name} protocol are mixed.")
     return found
 
 

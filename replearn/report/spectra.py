@@ -9,10 +9,10 @@ import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
 
-from replearn.report.svg import FONT_SIZE, GRID, MUTED, axes, figure, label, method_colour, to_svg
+from replearn.report.svg import FONT_SIZE, MUTED, axes, figure, label, method_colour, to_svg
 
 POINTS = 70
-FLOOR = 1e-9
+FLOOR = 1e-7
 """Shares of variance below this are numerical noise and not drawn."""
 
 
@@ -36,10 +36,10 @@ def drawing(
     own: Spectrum, others: Sequence[Spectrum], *, method: str, number: int, name: str
 ) -> Markup:
     """One method's spectrum in its colour, its noise null dashed, the other methods in grey."""
-    made = figure(330, 236)
-    ax = axes(made, 54, 12, 14, 44)
+    made = figure(340, 224)
+    ax = axes(made, 54, 8, 12, 36)
     for spectrum in others:
-        ax.plot(*_log_spaced(spectrum.shares), color=GRID, linewidth=1.3)
+        ax.plot(*_log_spaced(spectrum.shares), color=MUTED, alpha=0.3, linewidth=1.1)
     if own.null is not None:
         ax.plot(*_log_spaced(own.null), color=MUTED, linewidth=1.3, linestyle=(0, (4, 3)))
     ax.plot(*_log_spaced(own.shares), color=method_colour(number), linewidth=2.2)

@@ -13,9 +13,14 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 INK, MUTED, GRID, PAPER = "#010101", "#020202", "#030303", "#040404"
-"""Stand-ins for the page's colours: Matplotlib cannot write CSS variables, so `to_svg` swaps them."""
+"""Stand-ins for the page's colours: Matplotlib writes no CSS variables, so `to_svg` swaps them."""
 PAGE_COLOURS = {INK: "var(--ink)", MUTED: "var(--muted)", GRID: "var(--grid)", PAPER: "var(--card)"}
 FONT_SIZE = 12.5
+UNUSED_IDS = (
+    r' id="(?:figure|axes|patch|line2d|matplotlib|text|legend|xtick|ytick|[A-Z][A-Za-z]*Collection)'
+    r'[^"]*"'
+)
+"""Ids that Matplotlib gives to groups; nothing refers to them."""
 
 
 def method_colour(number: int) -> str:
@@ -50,7 +55,7 @@ def axes(made: Figure, left: float, top: float, right: float, bottom: float) -> 
 
 def label(ax: Axes, x: str = "", y: str = "") -> None:
     """Name the axes."""
-    ax.set_xlabel(x, color=MUTED, fontsize=FONT_SIZE - 1)
+    ax.set_xlabel(x, color=MUTED, fontsize=FONT_SIZE - 1, labelpad=3)
     ax.set_ylabel(y, color=MUTED, fontsize=FONT_SIZE - 1, rotation_mode="anchor")
 
 
@@ -65,29 +70,30 @@ def to_svg(made: Figure, name: str, description: str) -> Markup:
     import matplotlib as mpl
 
     buffer = io.StringIO()
-    settings = {"svg.fonttype": "none", "svg.hashsalt": name, "path.simplify": True}
-    with mpl.rc_context(settings):
+    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):
         made.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
     text = buffer.getvalue()
     view = re.search(r'viewBox="([^"]+)"', text)
     body = text[text.index(">", text.index("<svg")) + 1 : text.rindex("</svg>")]
-    body = re.sub(r"<metadata>.*?</metadata>", "", body, flags=re.S)
-    body = re.sub(r"<style type=\"text/css\">.*?</style>", "", body, flags=re.S)
-    body = re.sub(r"<!--.*?-->", "", body, flags=re.S)
-    body = body.replace("xlink:href", "href")
-    body = re.sub(
-        r' id="(?:figure|axes|patch|line2d|matplotlib|text|PathCollection|LineCollection|legend|xtick|ytick|FillBetweenPolyCollection)[^"]*"',
-        "",
-        body,
-    )
-    body = re.sub(r"font: ([\d.]+)px [^;\"]+", r"font-size: \1px", body)
-    body = re.sub(r' id="([^"]+)"', rf' id="{name}-\1"', body)
-    body = re.sub(r'href="#([^"]+)"', rf'href="#{name}-\1"', body)
-    body = re.sub(r"url\(#([^)]+)\)", rf"url(#{name}-\1)", body)
-    body = re.sub(r"-?\d+\.\d{2,}", lambda found: f"{float(found[0]):.1f}".removesuffix(".0"), body)
-    for stand_in, colour in PAGE_COLOURS.items():
-        body = body.replace(stand_in, colour)
-    body = re.sub(r"#0a([0-9a-f]{4})", lambda found: f"var(--m{int(found[1], 16)})", body)
+    body = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>|<!--.*?-->", "", body, flags=re.S)
+    body = re.sub(r"<[^>]+>", lambda tag: _page_tag(tag[0], name), body)
     body = re.sub(r"\n\s*", "\n", body).strip()
-    head = f'<svg class="chart" viewBox="{view[1] if view else ""}" role="img" aria-label="{escape(description)}">'
-    return Markup(f"{head}{body}</svg>")  # noqa: S704 - made here, data in it is escaped by Matplotlib
+    box = view[1] if view else ""
+    head = f'<svg class="chart" viewBox="{box}" role="img" aria-label="{escape(description)}">'
+    return Markup(f"{head}{body}</svg>")
+
+
+def _page_tag(tag: str, name: str) -> str:
+    """One tag with page colours and font, its own ids, and short numbers."""
+    tag = tag.replace("xlink:href", "href")
+    tag = re.sub(UNUSED_IDS, "", tag)
+    tag = re.sub(r"font: ([\d.]+)px [^;\"]+", r"font-size: \1px", tag)
+    tag = re.sub(r' id="([^"]+)"', rf' id="{name}-\1"', tag)
+    tag = re.sub(r'href="#([^"]+)"', rf'href="#{name}-\1"', tag)
+    tag = re.sub(r"url\(#([^)]+)\)", rf"url(#{name}-\1)", tag)
+    tag = re.sub(
+        r"-?\d+\.\d{2,}", lambda found: f"{float(found[0]):.2f}".rstrip("0").rstrip("."), tag
+    )
+    for stand_in, colour in PAGE_COLOURS.items():
+        tag = tag.replace(stand_in, colour)
+    return re.sub(r"#0a([0-9a-f]{4})", lambda found: f"var(--m{int(found[1], 16)})", tag)
