@@ -1,0 +1,143 @@
+"""Pictures of one dataset: maps of the features, augmented views, nearest neighbours."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from markupsafe import Markup
+
+from replearn.data.prepared import Part, PreparedDataset
+from replearn.report import maps, pictures
+from replearn.report.study import StudyFiles
+from replearn.standings import Entry, Standings
+
+Numbers = Mapping[tuple[str, str], int]
+"""Position of each method in the report's palette."""
+VIEWED = 4
+"""Training images whose views are shown."""
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One small picture with its heading."""
+
+    title: str
+    number: int
+    svg: Markup
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Legend:
+    """The classes with a colour (slot and name), and how many others are grey."""
+
+    classes: list[tuple[int, str]]
+    others: int
+
+
+@dataclass(frozen=True)
+class ViewPanel:
+    """What one or more methods with the same views are shown."""
+
+    title: str
+    views: list[str]
+    rows: list[tuple[str, list[str]]]
+
+
+@dataclass(frozen=True)
+class Query:
+    """A test image and what each method finds nearest to it."""
+
+    picture: str
+    caption: str
+    rows: list[tuple[str, int, list[pictures.Neighbour], str]]
+
+
+def feature_maps(
+    study: StudyFiles, board: Standings, numbers: Numbers, classes: Sequence[str]
+) -> tuple[list[Panel], Legend]:
+    """A map of the same test images for each method with features."""
+    panels: list[Panel] = []
+    legend = Legend([], 0)
+    for entry in board.entries:
+        run = study.shown_run(entry)
+        file = study.files(run).features / "test.safetensors" if run else None
+        if run is None or file is None or not file.is_file():
+            continue
+        rows = maps.sample(maps.row_count(file))
+        features = maps.read_rows(file, "h", rows)
+        if features is None or len(rows) < 3:
+            continue
+        labels = maps.read_rows(file, "labels", rows)
+        whole = None if labels is None else labels.astype(np.int64)
+        chosen, slots = maps.class_groups(whole, len(classes))
+        if chosen:
+            named = [(slot, classes[c]) for slot, c in enumerate(chosen)]
+            legend = Legend(named, len(classes) - len(chosen))
+        place, how = maps.embedding(features)
+        svg = maps.drawing(place, slots, f"{entry.label}: {how} of {len(rows)} test features")
+        note = which_run(entry, run) + ("" if how == maps.TITLE else f"; {how}")
+        panels.append(Panel(entry.label, numbers[entry.name], svg, note))
+    return panels, legend
+
+
+def view_panels(study: StudyFiles, board: Standings, train: Part) -> list[ViewPanel]:
+    """What the methods are shown, methods with the same views together."""
+    groups: dict[str, tuple[list[str], Sequence[Mapping[str, Any]]]] = {}
+    for entry in board.entries:
+        run = study.shown_run(entry)
+        views = study.config(run).get("views") if run and entry.trained else None
+        if views:
+            groups.setdefault(repr(views), ([], views))[0].append(entry.label)
+    rows = np.unique(np.linspace(0, len(train.index) - 1, VIEWED).astype(np.int64))
+    found = []
+    for labels, views in groups.values():
+        seen = pictures.view_rows(train.images[rows], train.index[rows], views, seed=0)
+        found.append(ViewPanel(", ".join(labels), pictures.describe_views(views), seen))
+    return found
+
+
+def neighbour_rows(
+    study: StudyFiles, board: Standings, prepared: PreparedDataset, train: Part, numbers: Numbers
+) -> list[Query]:
+    """A few test images and what each method finds alike among the training images."""
+    test, names = prepared.part("test"), prepared.manifest.classes
+    asked = pictures.choose_queries(test.labels, len(test.index))
+    places = {int(row): place for place, row in enumerate(train.index)}
+    queries = []
+    for row in asked:
+        caption = "" if test.labels is None else names[int(test.labels[row])]
+        queries.append(Query(pictures.data_uri(test.images[row]), caption, []))
+    for entry in board.entries:
+        run = study.shown_run(entry)
+        folder = study.files(run).features if run else None
+        if folder is None or not (folder / "train.safetensors").is_file():
+            continue
+        features = maps.read_rows(folder / "test.safetensors", "h", np.array(asked))
+        if features is None:
+            continue
+        _, nearest = pictures.nearest(folder / "train.safetensors", features)
+        for query, row, found in zip(queries, asked, nearest, strict=True):
+            wanted = None if test.labels is None else int(test.labels[row])
+            alike = [_neighbour(train, places[int(one)], wanted, names) for one in found]
+            right = "" if wanted is None else f"{sum(bool(n.right) for n in alike)} of {len(alike)}"
+            query.rows.append((entry.label, numbers[entry.name], alike, right))
+    return queries
+
+
+def which_run(entry: Entry, run: Mapping[str, object]) -> str:
+    """Which seed a picture shows."""
+    return "no randomness" if entry.deterministic else f"seed {run['seed']}"
+
+
+def _neighbour(
+    train: Part, place: int, wanted: int | None, names: Sequence[str]
+) -> pictures.Neighbour:
+    picture = pictures.data_uri(train.images[place])
+    if wanted is None or train.labels is None:
+        return pictures.Neighbour(picture, f"training image {train.index[place]}", None)
+    label = int(train.labels[place])
+    return pictures.Neighbour(picture, names[label], label == wanted)

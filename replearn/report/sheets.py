@@ -1,0 +1,113 @@
+"""The tables below the comparison: collapse diagnostics by run, and images with texts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from markupsafe import Markup
+
+from replearn.formats import NOTHING, Cell, Column, Group, Table, percent, to_html
+from replearn.report.study import StudyFiles
+from replearn.standings import Entry, Standings
+from replearn.tables import SEVERITY
+
+DIAGNOSTICS = (
+    (
+        "h_feature_std",
+        "Feature std",
+        "√d · mean std of normalised features: isotropic 1, constant 0",
+    ),
+    ("h_rank_me", "RankMe", "Entropy-effective rank of uncentred singular values"),
+    ("h_effective_rank", "Effective rank", "The same on centred variances"),
+    ("h_participation_ratio", "Participation", "(Σλ)² / Σλ²"),
+    ("h_stable_rank", "Stable rank", "Σλ / λ₁, centred"),
+    ("h_d90", "d90", "Components for 90 % of the variance"),
+    ("h_alpha_req", "α-ReQ", "Decay of the spectrum; about 1 is good"),
+    (
+        "h_alignment",
+        "Alignment",
+        "Squared distance of two views of one image; unrelated pairs about 2",
+    ),
+    ("h_uniformity", "Uniformity", "ln E exp(−2‖u − v‖²): 0 constant, −4 spread"),
+    (
+        "h_lidar",
+        "LiDAR",
+        "Effective rank of between-image scatter whitened by within-image scatter",
+    ),
+    ("z_effective_rank", "Projector eff. rank", "Effective rank of the projector output"),
+)
+TEXT_METRICS = (
+    ("prompt_accuracy", "Prompt classification %"),
+    ("image_to_text_r1", "Image → text R@1 %"),
+    ("image_to_text_r5", "R@5 %"),
+    ("image_to_text_r10", "R@10 %"),
+    ("text_to_image_r1", "Text → image R@1 %"),
+    ("text_to_image_r5", "R@5 %"),
+    ("text_to_image_r10", "R@10 %"),
+)
+
+
+def diagnostics(study: StudyFiles, board: Standings) -> Table:
+    columns = (
+        Column("run", "Run", numeric=False),
+        Column("verdict", "Verdict", numeric=False),
+        *(Column(name, title, hint) for name, title, hint in DIAGNOSTICS),
+        Column("rule", "The rule that decided", numeric=False),
+    )
+    rows = []
+    for entry in board.entries:
+        for run in entry.runs:
+            metrics: Mapping[str, Any] = study.metrics(run, "collapse").get("metrics", {})
+            kind = str(run["verdict"] or NOTHING)
+            title = _run_title(entry, run)
+            row = {
+                "run": Cell(title, title),
+                "verdict": Cell(kind, kind, badge=kind if kind in SEVERITY else "unknown"),
+                "rule": Cell(str(run["rule"] or NOTHING), str(run["rule"] or "")),
+            }
+            for name, *_ in DIAGNOSTICS:
+                value = metrics.get(name)
+                row[name] = Cell(NOTHING if value is None else f"{value:.4g}", value)
+            rows.append(row)
+    return Table(
+        "Collapse diagnostics of encoder features of test images, by run",
+        columns,
+        (Group("", tuple(rows)),),
+    )
+
+
+def unhealthy(board: Standings) -> list[tuple[str, str, str]]:
+    """Run, verdict and rule of every run whose features are not healthy."""
+    return [
+        (_run_title(entry, run), str(run["verdict"]), str(run["rule"] or "no rule recorded"))
+        for entry in board.entries
+        for run in entry.runs
+        if run["verdict"] not in (None, "healthy")
+    ]
+
+
+def _run_title(entry: Entry, run: Mapping[str, object]) -> str:
+    return entry.label if entry.deterministic else f"{entry.label}, seed {run['seed']}"
+
+
+def texts(board: Standings) -> Markup:
+    entries = [e for e in board.entries if any(family == "text" for family, _ in e.values)]
+    shown = [(n, t) for n, t in TEXT_METRICS if any(("text", n) in e.values for e in entries)]
+    if not shown:
+        return Markup("")
+    columns = (Column("method", "Method", numeric=False), *(Column(n, t) for n, t in shown))
+    rows = []
+    for entry in entries:
+        row = {"method": Cell(entry.label, entry.label)}
+        for name, _ in shown:
+            summary = board.summary(entry, ("text", name))
+            spread = f" ± {percent(summary.sd)}" if summary and summary.sd is not None else ""
+            row[name] = Cell(
+                percent(summary.mean if summary else None) + spread,
+                summary.mean if summary else None,
+            )
+        rows.append(row)
+    note = "Prompt classification, not zero-shot: the class names were seen in training captions."
+    table = Table("Images and texts in one space", columns, (Group("", tuple(rows)),), (note,))
+    return Markup(to_html(table))
