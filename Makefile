@@ -71,11 +71,11 @@ clean: ## remove the environment and caches; results and reports stay
 # A distribution may name a newer Python beside an old python3, or ship Python without venv.
 define FIND_PYTHON
 for python in "$(PYTHON)" python3.13 python3.12 python3.11 none; do \
-  "$$python" -c 'import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info < (3, 15))' \
+  "$$python" -c 'import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' \
     2>/dev/null && break; \
 done; \
 if [ "$$python" = none ]; then \
-  { echo "replearn needs Python 3.11 to 3.14 with its venv module; found:"; \
+  { echo "replearn needs Python 3.11 to 3.13 with its venv module; found:"; \
     "$(PYTHON)" -c 'import sys; print("  Python", sys.version.split()[0]); import venv, ensurepip' 2>&1 | grep -v '^ *File\|^Traceback\|^ *import' || true; \
     echo "On Debian and Ubuntu: sudo apt-get install python3-venv"; \
     echo "With another Python:  make PYTHON=/path/to/python3.12 ..."; } >&2; \
