@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+import pytest
 from hypothesis import settings
 
 # Before torch or NumPy start their thread pools: several workers share the cores, and sums in one thread
@@ -13,3 +14,8 @@ for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 
 settings.register_profile("reproducible", deadline=None, derandomize=True, database=None)
 settings.load_profile("reproducible")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--update-golden` records the losses that tests/methods/test_golden.py compares with."""
+    parser.addoption("--update-golden", action="store_true", help="record the golden losses anew")
