@@ -52,20 +52,20 @@ ACCURACIES = (
     ),
     Column(
         "linear",
-        "Linear probe %",
+        "Linear probe",
         "Test accuracy of logistic regression on frozen features, mean ± sample sd over seeds",
     ),
     Column(
         "knn",
-        "kNN %",
+        "kNN",
         "Test accuracy of the weighted cosine vote, k = 20, T = 0.07, mean ± sample sd over seeds",
     ),
     Column("score", "Score", "(linear probe − random encoder) / (supervised − random encoder)"),
     VERDICT,
-    Column("projector", "Projector %", "Linear probe on the projector output z"),
-    Column("low_shot_1", "1-shot %", "Linear probe with 1 label per class, mean of 5 draws"),
-    Column("low_shot_10", "10-shot %", "Linear probe with 10 labels per class, mean of 5 draws"),
-    Column("low_shot_100", "100-shot %", "Linear probe with 100 labels per class, mean of 5 draws"),
+    Column("projector", "Projector", "Linear probe on the projector output z"),
+    Column("low_shot_1", "1 shot", "Linear probe with 1 label per class, mean of 5 draws"),
+    Column("low_shot_10", "10 shots", "Linear probe with 10 labels per class, mean of 5 draws"),
+    Column("low_shot_100", "100 shots", "Linear probe with 100 labels per class, mean of 5 draws"),
 )
 LABEL_FREE = (
     VERDICT,
@@ -110,7 +110,8 @@ def comparison(board: Standings) -> Table:
         rows = tuple(_cells(board, entry, ranks, bold) for entry in ordered)
         if rows:
             groups.append(Group(title, rows))
-    return Table(f"Comparison on {board.dataset}", columns, tuple(groups), _notes(board))
+    unit = ", accuracies in %" if board.labelled else ""
+    return Table(f"Comparison on {board.dataset}{unit}", columns, tuple(groups), _notes(board))
 
 
 def records(board: Standings) -> list[dict[str, object]]:
@@ -204,7 +205,7 @@ def _cells(
         ("uniformity", UNIFORMITY),
     ):
         value = entry.mean(metric)
-        cells[name] = Cell(NOTHING if value is None else f"{value:.2f}", value)
+        cells[name] = Cell(NOTHING if value is None else f"{value:.2f}".replace("-", "−"), value)
     for name, shown in (
         ("epochs", count),
         ("images_seen", count),
@@ -284,7 +285,7 @@ def _notes(board: Standings) -> tuple[str, ...]:
     spread = board.noise(LINEAR).within
     if spread:
         notes.append(
-            "Intervals of two to five seeds use the standard deviation pooled over methods:"
+            "Intervals of two to five seeds use the deviation pooled over methods:"
             f" {100 * spread.sd:.2f} points, {spread.degrees} degrees of freedom (linear probe)."
         )
     outside = [entry.label for entry in board.entries if entry.name in board.noise(LINEAR).uneven]

@@ -28,7 +28,10 @@ if TYPE_CHECKING:
 
 Numbers = Mapping[tuple[str, str], int]
 """Position of each method in the report's palette."""
-ROW = 27
+ROW = 26
+COST_HEIGHT = 290
+LINE = 14.5
+"""Height of a line of labels in pixels."""
 REFERENCE_STYLES = {PIXELS: (4, 3), RANDOM: (1.5, 2.5), CEILING: (8, 2)}
 
 
@@ -41,8 +44,8 @@ def accuracy(board: Standings, metric: Metric, title: str, numbers: Numbers, nam
     )
     summaries = [summary for entry in entries if (summary := board.summary(entry, metric))]
     widest = max(len(entry.label) for entry in entries)
-    made = figure(480, 58 + ROW * len(entries))
-    ax = axes(made, min(max(60.0, 7.2 * widest + 14), 230.0), 8, 46, 40)
+    made = figure(430, 58 + ROW * len(entries))
+    ax = axes(made, min(max(60.0, 6.8 * widest + 12), 200.0), 8, 46, 40)
     for row, (entry, summary) in enumerate(zip(entries, summaries, strict=True)):
         _row(ax, row, entry, summary, method_colour(numbers[entry.name]))
     ax.set_yticks(range(len(entries)), [entry.label for entry in entries])
@@ -117,7 +120,7 @@ def cost(
     ]
     if not points:
         return None
-    made = figure(470, 300)
+    made = figure(430, COST_HEIGHT)
     ax = axes(made, 52, 14, 22, 48)
     for method, dashes in REFERENCE_STYLES.items():
         floor = board.reference(method)
@@ -138,10 +141,9 @@ def cost(
     for entry, x, y in points:
         colour = method_colour(numbers[entry.name])
         _dot(ax, x, 100 * y, "D" if entry.reference else "o", colour, 8.5)
-    _place_labels(ax, [(entry, x, 100 * y) for entry, x, y in points], numbers)
-    largest = max(x for _, x, _ in points)
-    ax.set_xlim(0, largest * 1.22)
+    ax.set_xlim(0, 1.24 * max(x for _, x, _ in points))
     ax.margins(y=0.14)
+    _place_labels(ax, [(entry, x, 100 * y) for entry, x, y in points], numbers)
     ax.xaxis.set_major_formatter(lambda value, _: "0" if value == 0 else text(value))
     ax.locator_params(axis="x", nbins=5)
     label(ax, x=title, y="linear probe, %")
@@ -152,8 +154,8 @@ def cost(
 
 def _place_labels(ax: Axes, points: list[tuple[Entry, float, float]], numbers: Numbers) -> None:
     """Write each name beside its dot, moved down where it would cover the one above."""
-    high, low = max(y for *_, y in points), min(y for *_, y in points)
-    gap = max(high - low, 1.0) * 0.062
+    low, high = ax.get_ylim()
+    gap = (high - low) * LINE / (COST_HEIGHT - 62)
     taken: list[tuple[float, float]] = []
     widest = max(x for _, x, _ in points)
     for entry, x, y in sorted(points, key=lambda point: -point[2]):
@@ -171,5 +173,6 @@ def _place_labels(ax: Axes, points: list[tuple[Entry, float, float]], numbers: N
             color=method_colour(numbers[entry.name]),
             fontsize=FONT_SIZE - 1,
             zorder=5,
+            annotation_clip=False,
             arrowprops=arrow if y - place > gap / 2 else None,
         )

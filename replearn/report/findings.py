@@ -66,27 +66,29 @@ def _headline(board: Standings) -> list[Finding]:
     ranked = board.best(unlabelled, LINEAR)
     if not ranked:
         return [Finding("No self-supervised method has a linear-probe accuracy yet.", "attention")]
-    top = ranked[0]
+    top, tied = ranked[0], ranked[1:]
     summary = board.summary(top, LINEAR)
     assert summary is not None
-    text = (
-        f"The best self-supervised method is {top.label}: its linear probe reaches"
-        f" {percent(summary.mean)} % ({_how_sure(summary)})."
-    )
-    found = [
-        Finding(text, "plain", "highest mean among the methods that use no labels or captions")
-    ]
-    if len(ranked) > 1:
-        rivals = join(entry.label for entry in ranked[1:])
-        closest = board.compare(top, ranked[1], LINEAR)
-        assert closest is not None
+    reached = f"{percent(summary.mean)} % ({_how_sure(summary)})"
+    behind = [entry for entry in unlabelled if entry is not top and entry.mean(LINEAR) is not None]
+    second = max(behind, key=lambda entry: entry.mean(LINEAR) or 0, default=None)
+    compared = board.compare(top, second, LINEAR) if second else None
+    margin = ""
+    if second and compared:
+        shown = f"{points(compared.difference).lstrip('+')} ({interval_words(compared)})"
+        margin = f"ahead of {second.label} by {shown}"
+    if tied:
+        rivals = join(entry.label for entry in tied)
         text = (
-            f"{top.label} cannot be told apart from {rivals} here; a clear order needs more seeds."
+            f"{top.label} leads the self-supervised methods with a linear probe of {reached},"
+            f" but cannot be told apart from {rivals}."
         )
-        detail = (
-            f"against {ranked[1].label}: {points(closest.difference)} ({interval_words(closest)})"
+        found = [Finding(text, "inconclusive", margin)]
+    else:
+        text = (
+            f"The best self-supervised method is {top.label}: its linear probe reaches {reached}."
         )
-        found.append(Finding(text, "inconclusive", detail))
+        found = [Finding(text, "supported" if second else "plain", margin)]
     pixels = board.reference(PIXELS)
     if pixels:
         found += _against(board, top, pixels)

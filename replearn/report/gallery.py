@@ -130,7 +130,7 @@ def neighbour_rows(
 
 def which_run(entry: Entry, run: Mapping[str, object]) -> str:
     """Which seed a picture shows."""
-    return "no randomness" if entry.deterministic else f"seed {run['seed']}"
+    return "no seed" if entry.deterministic else f"seed {run['seed']}"
 
 
 def _neighbour(

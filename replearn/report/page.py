@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,12 +11,12 @@ from markupsafe import Markup
 
 from replearn import __version__
 from replearn.collate import collate
-from replearn.formats import to_html
+from replearn.formats import join, to_html
 from replearn.jsonfile import read_json, write_text
 from replearn.report import maps, pictures, provenance
 from replearn.report.block import make_block
 from replearn.report.palette import method_colours, variables
-from replearn.report.study import StudyFiles, protocol_words, read_study
+from replearn.report.study import StudyFiles, read_study
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -54,6 +55,7 @@ def render(study: StudyFiles, *, source: str = "") -> str:
         for position, board in enumerate(study.boards)
     ]
     light, dark = variables(colours)
+    protocols = study.protocols()
     states = study.runs["status"].value_counts().to_dict()
     return (
         _environment()
@@ -67,7 +69,8 @@ def render(study: StudyFiles, *, source: str = "") -> str:
             methods=len(colours),
             finished=states.get("ok", 0),
             planned=len(study.runs),
-            protocols=study.protocols(),
+            protocols=protocols,
+            versions={family: join(_heads(words)) for family, words in protocols.items()},
             cards=provenance.dataset_cards(study),
             runs=Markup(to_html(provenance.run_table(study))),
             warnings=provenance.warnings(study),
@@ -77,9 +80,13 @@ def render(study: StudyFiles, *, source: str = "") -> str:
             written=datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
             map_title=maps.TITLE,
             neighbours=pictures.NEIGHBOURS,
-            protocol_words=protocol_words,
         )
     )
+
+
+def _heads(words: Iterable[str]) -> list[str]:
+    """Names and versions of protocols in words."""
+    return list(dict.fromkeys(text.split(":")[0] for text in words))
 
 
 def _environment() -> Environment:

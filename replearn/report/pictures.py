@@ -79,7 +79,7 @@ def describe_views(views: Sequence[Mapping[str, Any]]) -> list[str]:
     for options in views:
         text = _view_words(options)
         words[text] = words.get(text, 0) + 1
-    return [f"{times} × {text}" for text, times in words.items()]
+    return [f"{times} × {text}" if times > 1 else text for text, times in words.items()]
 
 
 def _view_words(view: Mapping[str, Any]) -> str:

@@ -68,7 +68,9 @@ def diagnostics(study: StudyFiles, board: Standings) -> Table:
             }
             for name, *_ in DIAGNOSTICS:
                 value = metrics.get(name)
-                row[name] = Cell(NOTHING if value is None else f"{value:.4g}", value)
+                row[name] = Cell(
+                    NOTHING if value is None else f"{value:.4g}".replace("-", "−"), value
+                )
             rows.append(row)
     return Table(
         "Collapse diagnostics of encoder features of test images, by run",

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from replearn.report.svg import FONT_SIZE, MUTED, axes, figure, label, method_colour, to_svg
 
 POINTS = 70
-FLOOR = 1e-7
+FLOOR = 1e-6
 """Shares of variance below this are numerical noise and not drawn."""
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 INK, MUTED, GRID, PAPER = "#010101", "#020202", "#030303", "#040404"
 """Stand-ins for the page's colours: Matplotlib writes no CSS variables, so `to_svg` swaps them."""
 PAGE_COLOURS = {INK: "var(--ink)", MUTED: "var(--muted)", GRID: "var(--grid)", PAPER: "var(--card)"}
-FONT_SIZE = 12.5
+FONT_SIZE = 12
 UNUSED_IDS = (
     r' id="(?:figure|axes|patch|line2d|matplotlib|text|legend|xtick|ytick|[A-Z][A-Za-z]*Collection)'
     r'[^"]*"'
