@@ -91,7 +91,7 @@ while IFS= read -r line; do \
     Collecting\ *|Processing\ *|Requirement\ already*) \
       done=$$((done + 1)); [ ! -t 1 ] || printf '\r\033[K  %s of %s' $$done $$total ;; \
     Installing\ *) [ ! -t 1 ] || printf '\r\033[K  all fetched, unpacking (the longer half)' ;; \
-    ERROR:*|*[Ee]rror:\ *) printf '\n%s' "$$line" >&2 ;; \
+    ERROR:*|*[Ee]rror:\ *) printf '\n%s\n' "$$line" >&2 ;; \
   esac; \
 done; \
 [ ! -t 1 ] || echo
