@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 NOTHING = "–"
-CSV_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+CSV_FORMULA = ("=", "+", "-", "@")
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,7 +220,7 @@ def to_text(table: Table, *, only: Sequence[str] = ()) -> str:
 
 
 def to_csv(rows: Sequence[Mapping[str, object]]) -> str:
-    """Records with the same keys as CSV at full precision; no text that a spreadsheet would run."""
+    """Records with the same keys as CSV, at full precision; no text runs in a spreadsheet."""
     stream = io.StringIO()
     if rows:
         writer = csv.DictWriter(stream, list(rows[0]), lineterminator="\n")
@@ -230,8 +230,10 @@ def to_csv(rows: Sequence[Mapping[str, object]]) -> str:
 
 
 def _csv_value(value: object) -> object:
-    risky = isinstance(value, str) and value.startswith(CSV_FORMULA) and value != "-"
-    return f"'{value}" if risky else value
+    if not isinstance(value, str):
+        return value
+    text = one_line(value)
+    return f"'{text}" if text.startswith(CSV_FORMULA) and text != "-" else text
 
 
 def _starred(cell: Cell) -> str:

@@ -278,8 +278,8 @@ def _notes(board: Standings) -> tuple[str, ...]:
             " a method without randomness has one value."
         ),
         (
-            "Bold: best within its kind of supervision, with those that cannot be told apart from it."
-            " Ranks are shared where a difference is inconclusive."
+            "Bold: best within its kind of supervision, and those that cannot be told apart;"
+            " ranks are shared where a difference is inconclusive."
         ),
     ]
     spread = board.noise(LINEAR).within
