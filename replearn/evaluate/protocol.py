@@ -35,7 +35,7 @@ class KnnProtocol(Protocol):
 
 
 class LinearProtocol(Protocol):
-    """Multinomial logistic regression on frozen features, its strength chosen on validation images."""
+    """Multinomial logistic regression on frozen features, strength chosen on validation."""
 
     name: Literal["linear"] = "linear"
     version: Literal[1] = 1
@@ -46,13 +46,15 @@ class LinearProtocol(Protocol):
     strength_count: Count = 45
     """How many strengths, evenly spaced in log C."""
     standardise: bool = True
-    """Centre and scale every feature by the mean and deviation of the rows the probe is fitted on."""
-    max_iterations: Count = 300
+    """Centre and scale every feature by mean and deviation over the training rows."""
+    max_iterations: Count = 1000
     """Limit on L-BFGS iterations at one strength."""
-    tolerance: Positive = 1e-4
-    """Stop once the loss per image is certain to be within this share of its minimum."""
+    tolerance: Positive = 1e-7
+    """A probe is fitted until its loss is, by estimate, within this share of the minimum."""
+    path_tolerance: Positive = 1e-5
+    """The same while validation chooses, and for the canary."""
     shots: tuple[Count, ...] = (1, 10, 100)
-    """Labelled images per class of the low-shot probes, at the chosen strength's penalty per image."""
+    """Labelled images per class of the low-shot probes, which keep the chosen strength."""
     draws: Count = 5
     """Random draws of the labelled images that a low-shot accuracy is the mean of."""
     projector: bool = True
