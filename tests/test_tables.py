@@ -31,8 +31,9 @@ from replearn.formats import (
     to_markdown,
     to_text,
 )
-from replearn.standings import KNN, LINEAR, Entry, Standings
+from replearn.standings import Standings
 from replearn.tables import comparison, records
+from tests.boards import board, entry
 
 NASTY = [
     "<script>alert(1)</script>",
@@ -43,44 +44,6 @@ NASTY = [
     "$x^2$ {~} #1 \\end",
     "q\"'",
 ]
-
-
-def entry(
-    method: str,
-    linear: list[float],
-    *,
-    supervision: str = "none",
-    reference: bool = False,
-    deterministic: bool = False,
-    verdicts: list[str] | None = None,
-) -> Entry:
-    shown = verdicts or ["healthy"] * max(len(linear), 1)
-    runs = tuple(
-        {
-            "dataset": "toy",
-            "method": method,
-            "variant": "default",
-            "seed": seed,
-            "status": "ok",
-            "verdict": verdict,
-            "rule": f"rule of {verdict}",
-            "directory": f"{method}/{seed}",
-            "epochs": 10.0,
-            "images_seen": 54_000,
-            "views_seen": 108_000,
-            "train_seconds": 38.0,
-            "peak_memory_mb": 612.0,
-        }
-        for seed, verdict in enumerate(shown)
-    )
-    values = {m: dict(enumerate(linear)) for m in (LINEAR, KNN) if linear}
-    return Entry(
-        method, "default", reference, not reference, deterministic, supervision, runs, values
-    )
-
-
-def board(*entries: Entry) -> Standings:
-    return Standings("toy", entries, lambda run: {})
 
 
 @pytest.fixture
@@ -183,22 +146,20 @@ class TestEscaping:
     def test_html_shows_the_text_and_gains_no_element(self, text: str) -> None:
         parser = TagCollector()
         parser.feed(to_html(nasty_table(text)))
-        assert parser.tags <= set(
-            [
-                "div",
-                "table",
-                "caption",
-                "thead",
-                "tbody",
-                "tr",
-                "th",
-                "td",
-                "span",
-                "strong",
-                "ul",
-                "li",
-            ]
-        )
+        assert parser.tags <= {
+            "div",
+            "table",
+            "caption",
+            "thead",
+            "tbody",
+            "tr",
+            "th",
+            "td",
+            "span",
+            "strong",
+            "ul",
+            "li",
+        }
         assert parser.text.count(text) == 5
 
     @pytest.mark.parametrize("text", NASTY)

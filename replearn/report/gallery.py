@@ -86,16 +86,18 @@ def feature_maps(
 
 def view_panels(study: StudyFiles, board: Standings, train: Part) -> list[ViewPanel]:
     """What the methods are shown, methods with the same views together."""
-    groups: dict[str, tuple[list[str], Sequence[Mapping[str, Any]]]] = {}
+    groups: dict[str, tuple[list[str], Sequence[Mapping[str, Any]], int]] = {}
     for entry in board.entries:
         run = study.shown_run(entry)
         views = study.config(run).get("views") if run and entry.trained else None
         if views:
-            groups.setdefault(repr(views), ([], views))[0].append(entry.label)
+            assert run is not None
+            group = groups.setdefault(repr(views), ([], views, int(str(run["seed"]))))
+            group[0].append(entry.label)
     rows = np.unique(np.linspace(0, len(train.index) - 1, VIEWED).astype(np.int64))
     found = []
-    for labels, views in groups.values():
-        seen = pictures.view_rows(train.images[rows], train.index[rows], views, seed=0)
+    for labels, views, seed in groups.values():
+        seen = pictures.view_rows(train.images[rows], rows, views, seed=seed)
         found.append(ViewPanel(", ".join(labels), pictures.describe_views(views), seen))
     return found
 

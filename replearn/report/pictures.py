@@ -53,7 +53,7 @@ def view_rows(
 
     Args:
         images: uint8 [n, c, h, w].
-        index: int64 [n], rows of the images in the training set.
+        index: int64 [n], places of the images in the training set, as training counts them.
         views: options of the views, as a run's configuration has them.
         seed: of the run.
     """
