@@ -7,8 +7,8 @@ import os
 import pytest
 from hypothesis import settings
 
-# Before torch or NumPy start their thread pools: several workers share the cores, and sums in one thread
-# come out the same on every machine.
+# Before torch or NumPy start their thread pools: several workers share the cores, and sums in one
+# thread come out the same on every machine.
 for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(name, "1")
 
