@@ -25,10 +25,11 @@ QUESTIONS = "Questions and tools"
 
 ConfigArgument = Annotated[Path, typer.Argument(help="config.json of the run.")]
 DatasetOption = Annotated[Path, typer.Option(help="manifest.json of the prepared dataset.")]
+EncoderOption = Annotated[Path, typer.Option(help="encoder.safetensors of the run.")]
 FeaturesOption = Annotated[Path, typer.Option(help="Directory of the feature files.")]
 OutputOption = Annotated[Path, typer.Option(help="Where the results go.")]
-DeviceOption = Annotated[
-    str | None, typer.Option(help="auto, cpu or cuda; the study's choice if absent.")
+GpusOption = Annotated[
+    int, typer.Option(min=0, help="GPUs granted to the job; with 0 it runs on the CPU.")
 ]
 ThreadsOption = Annotated[
     int, typer.Option(min=1, help="CPU threads; a result is bit-identical at equal threads.")
@@ -55,7 +56,7 @@ def pretrain(
     config: ConfigArgument,
     dataset: DatasetOption,
     output: OutputOption,
-    device: DeviceOption = None,
+    gpus: GpusOption = 1,
     threads: ThreadsOption = 1,
 ) -> None:
     """Train one method with one seed; resumes from its checkpoint if there is one."""
@@ -63,7 +64,7 @@ def pretrain(
     from replearn.devices import lease
 
     run = read_run_config(config)
-    with lease(device or run.device, jobs_per_gpu=run.jobs_per_gpu) as leased:
+    with lease(run.device, gpus=gpus, jobs_per_gpu=run.jobs_per_gpu) as leased:
         _limit_threads(threads)
         from replearn.data.prepared import open_prepared
         from replearn.planning import layout_of
@@ -76,23 +77,44 @@ def pretrain(
 def embed(
     config: ConfigArgument,
     dataset: DatasetOption,
-    run: Annotated[Path, typer.Option(help="Directory of the trained run.")],
+    encoder: EncoderOption,
     output: OutputOption,
-    device: DeviceOption = None,
+    gpus: GpusOption = 1,
     threads: ThreadsOption = 1,
 ) -> None:
     """Write a trained encoder's features of every split."""
     from replearn.config import read_run_config
     from replearn.devices import lease
 
-    settings = read_run_config(config)
-    with lease(device or settings.device, jobs_per_gpu=settings.jobs_per_gpu) as leased:
+    run = read_run_config(config)
+    with lease(run.device, gpus=gpus, jobs_per_gpu=run.jobs_per_gpu) as leased:
         _limit_threads(threads)
         from replearn.data.prepared import open_prepared
         from replearn.embed import embed as run_embed
 
-        encoder = run / "encoder.safetensors"
-        run_embed(settings, open_prepared(dataset), encoder, output, leased.device)
+        run_embed(run, open_prepared(dataset), encoder, output, leased.device)
+
+
+@app.command("embed-text", rich_help_panel=STEPS)
+def embed_text(
+    config: ConfigArgument,
+    dataset: DatasetOption,
+    encoder: EncoderOption,
+    output: OutputOption,
+    gpus: GpusOption = 1,
+    threads: ThreadsOption = 1,
+) -> None:
+    """Write class prompts' and captions' embeddings of a run that learned from captions."""
+    from replearn.config import read_run_config
+    from replearn.devices import lease
+
+    run = read_run_config(config)
+    with lease(run.device, gpus=gpus, jobs_per_gpu=run.jobs_per_gpu) as leased:
+        _limit_threads(threads)
+        from replearn.data.prepared import open_prepared
+        from replearn.embed import embed_text as run_embed_text
+
+        run_embed_text(run, open_prepared(dataset), encoder, output, leased.device)
 
 
 @app.command(rich_help_panel=STEPS)
@@ -149,7 +171,7 @@ def collate(plan: PlanArgument, partial: PartialOption = False) -> None:
     """Gather all runs into tidy results and comparison tables."""
     from replearn.collate import collate as run_collate
 
-    run_collate(plan, plan.parent, partial=partial)
+    run_collate(plan, _collated(plan, partial), partial=partial)
 
 
 @app.command(rich_help_panel=STEPS)
@@ -157,7 +179,7 @@ def report(plan: PlanArgument, output: OutputOption, partial: PartialOption = Fa
     """Write the HTML report, one file that opens offline."""
     from replearn.report import build
 
-    build(plan.parent, plan, output, partial=partial)
+    build(_collated(plan, partial), plan, output)
 
 
 @app.command(rich_help_panel=STEPS)
@@ -230,6 +252,11 @@ def main(arguments: list[str] | None = None) -> Any:
     except KeyboardInterrupt:
         typer.echo("stopped", err=True)
         sys.exit(130)
+
+
+def _collated(plan: Path, partial: bool) -> Path:
+    """Where a study's tables go: beside its plan, or in a folder of their own while they are partial."""
+    return plan.parent / "partial" if partial else plan.parent
 
 
 def _limit_threads(threads: int) -> None:

@@ -16,7 +16,7 @@ from replearn.build import build_method, load_tensors, on_device
 from replearn.checkpoint import write_bytes
 from replearn.config import RunConfig
 from replearn.data.captions import prompts
-from replearn.data.prepared import Part, PreparedDataset
+from replearn.data.prepared import Part, PartName, PreparedDataset
 from replearn.evaluate.protocol import ViewsProtocol
 from replearn.heads import tokenize
 from replearn.methods.base import Method
@@ -25,13 +25,14 @@ from replearn.methods.options import CLIPOptions
 from replearn.progress import Progress
 
 CHUNK = 1024
+PARTS: tuple[PartName, ...] = ("train", "validation", "test")
 
 
 @torch.no_grad()
 def embed(
     config: RunConfig, dataset: PreparedDataset, encoder: Path, output: Path, device: str
 ) -> None:
-    """Write features of train, validation, test and augmented views, and for CLIP of texts.
+    """Write features of the train, validation and test images and of augmented views.
 
     Args:
         config: the run.
@@ -40,20 +41,36 @@ def embed(
         output: the features directory.
         device: "cpu" or "cuda".
     """
-    method = build_method(config, dataset.manifest)
-    load_tensors(method, load_file(encoder))
-    on_device(method, device).eval()
-    parts = {name: dataset.part(name) for name in ("train", "validation", "test")}
-    total = sum(len(part.images) for part in parts.values())
+    method = trained_method(config, dataset, encoder, device)
+    parts = {name: dataset.part(name) for name in PARTS}
+    total = sum(len(part) for part in parts.values())
     with Progress(total, f"{config.id} features") as progress:
         for name, part in parts.items():
             tensors = part_features(method, dataset, part, device, progress)
             _write(output / f"{name}.safetensors", tensors)
     views = view_features(method, dataset, parts["validation"], config.evaluation.views, device)
     _write(output / "views.safetensors", views)
-    if isinstance(method, CLIP) and isinstance(config.options, CLIPOptions):
-        texts = text_features(method, dataset, parts["test"], config.options.context, device)
-        _write(output / "text.safetensors", texts)
+
+
+@torch.no_grad()
+def embed_text(
+    config: RunConfig, dataset: PreparedDataset, encoder: Path, output: Path, device: str
+) -> None:
+    """Write joint-space embeddings of a CLIP run's test images, class prompts and captions."""
+    method = trained_method(config, dataset, encoder, device)
+    assert isinstance(method, CLIP)
+    assert isinstance(config.options, CLIPOptions)
+    tensors = text_features(method, dataset, dataset.part("test"), config.options.context, device)
+    _write(output / "text.safetensors", tensors)
+
+
+def trained_method(
+    config: RunConfig, dataset: PreparedDataset, encoder: Path, device: str
+) -> Method:
+    """A run's method with its trained tensors, ready to evaluate."""
+    method = build_method(config, dataset.manifest)
+    load_tensors(method, load_file(encoder))
+    return on_device(method, device).eval()
 
 
 def part_features(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class RunLayout:
-    """The files of one run: training at the root, features and evaluations under their own keys."""
+    """The files of one run: training at the root, features below it, evaluations below those."""
 
     root: Path
     features_key: str
@@ -41,7 +41,7 @@ class RunLayout:
 
     @property
     def evaluation(self) -> Path:
-        return self.root / f"evaluation-{self.evaluation_key}"
+        return self.features / f"evaluation-{self.evaluation_key}"
 
 
 def run_directory(

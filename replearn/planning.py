@@ -162,7 +162,7 @@ def layout_of(config: RunConfig, root: Path) -> RunLayout:
     """The files of a run whose directory is `root`."""
     evaluation = config.evaluation.model_dump(mode="json")
     features = key_of(feature_sources(), evaluation["views"])
-    return RunLayout(root, features, key_of(features, evaluation, evaluation_sources()))
+    return RunLayout(root, features, key_of(evaluation, evaluation_sources()))
 
 
 def _runs(study: Study, dataset: PlannedDataset, method: str, variant: str) -> Iterator[PlannedRun]:

@@ -1,0 +1,65 @@
+rule pretrain:
+    input:
+        config=f"{RUN}/config.json",
+        manifest=manifest_of,
+    output:
+        encoder=f"{RUN}/encoder.safetensors",
+        pretrain=f"{RUN}/pretrain.json",
+        history=f"{RUN}/history.jsonl",
+    params:
+        directory=subpath(output.encoder, parent=True),
+    log:
+        f"{LOGS}/pretrain/{RUN_LOG}",
+    conda:
+        "../../environment.yml"
+    priority: 10
+    resources:
+        gpu=GPUS,
+    shell:
+        "replearn pretrain {input.config:q} --dataset {input.manifest:q} --output {params.directory:q}"
+        " --gpus {resources.gpu} --threads {threads} 2>&1 | tee {log:q}"
+
+
+rule embed:
+    input:
+        config=f"{RUN}/config.json",
+        manifest=manifest_of,
+        encoder=rules.pretrain.output.encoder,
+    output:
+        train=f"{FEATURES}/train.safetensors",
+        validation=f"{FEATURES}/validation.safetensors",
+        test=f"{FEATURES}/test.safetensors",
+        views=f"{FEATURES}/views.safetensors",
+    params:
+        directory=subpath(output.train, parent=True),
+    log:
+        f"{LOGS}/embed/{{fkey}}/{RUN_LOG}",
+    conda:
+        "../../environment.yml"
+    resources:
+        gpu=GPUS,
+    shell:
+        "replearn embed {input.config:q} --dataset {input.manifest:q} --encoder {input.encoder:q}"
+        " --output {params.directory:q} --gpus {resources.gpu} --threads {threads} 2>&1 | tee {log:q}"
+
+
+rule embed_text:
+    input:
+        config=f"{RUN}/config.json",
+        manifest=manifest_of,
+        encoder=rules.pretrain.output.encoder,
+    output:
+        text=f"{FEATURES}/text.safetensors",
+    params:
+        directory=subpath(output.text, parent=True),
+    log:
+        f"{LOGS}/embed_text/{{fkey}}/{RUN_LOG}",
+    conda:
+        "../../environment.yml"
+    resources:
+        gpu=GPUS,
+    wildcard_constraints:
+        method="|".join(CAPTIONED),
+    shell:
+        "replearn embed-text {input.config:q} --dataset {input.manifest:q} --encoder {input.encoder:q}"
+        " --output {params.directory:q} --gpus {resources.gpu} --threads {threads} 2>&1 | tee {log:q}"
