@@ -58,7 +58,7 @@ lock: ## resolve pyproject.toml anew into requirements.lock (UPGRADE=--upgrade f
 	@cp -f requirements.lock requirements.lock.part
 	@uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 --fork-strategy fewest \
 	  --no-config --generate-hashes --no-header --no-annotate --no-emit-index-url --no-emit-find-links \
-	  --find-links '' --quiet $(UPGRADE) --output-file requirements.lock.part
+	  --quiet $(UPGRADE) --output-file requirements.lock.part
 	@{ echo "# Every package of the environment, with the SHA-256 of each of its files."; \
 	   echo "# Made from pyproject.toml by 'make lock', installed by 'make env' with --require-hashes."; \
 	   cat requirements.lock.part; } > requirements.lock
