@@ -97,6 +97,7 @@ class Standings:
         dataset: its name.
         entries: in the order of the study.
         correct: per-image correctness of a run, by family; empty where none is stored.
+        labelled: False if the dataset has no labels, so that there is no accuracy to stand on.
     """
 
     def __init__(
@@ -104,8 +105,11 @@ class Standings:
         dataset: str,
         entries: Sequence[Entry],
         correct: Callable[[Mapping[str, object]], Predictions],
+        *,
+        labelled: bool = True,
     ) -> None:
         self.dataset = dataset
+        self.labelled = labelled
         self.entries = tuple(entries)
         self._correct = correct
         self._noise: dict[Metric, Noise] = {}
@@ -118,11 +122,6 @@ class Standings:
     @property
     def references(self) -> tuple[Entry, ...]:
         return tuple(entry for entry in self.entries if entry.reference)
-
-    @property
-    def labelled(self) -> bool:
-        """Whether any entry has an accuracy: without labels there is none."""
-        return any(entry.values.get(LINEAR) or entry.values.get(KNN) for entry in self.entries)
 
     def reference(self, method: str) -> Entry | None:
         return next((entry for entry in self.references if entry.method == method), None)
@@ -245,7 +244,9 @@ def standings(results: pd.DataFrame, runs: pd.DataFrame, plan: Plan) -> list[Sta
         for (method, variant), group in there.groupby(["method", "variant"], sort=False):
             own = numbers[(numbers["method"] == method) & (numbers["variant"] == variant)]
             entries.append(_entry(str(method), str(variant), group, own))
-        found.append(Standings(str(dataset), entries, correct))
+        accuracies = numbers[numbers["metric"] == "accuracy"]["value"]
+        labelled = accuracies.empty or bool(accuracies.notna().any())
+        found.append(Standings(str(dataset), entries, correct, labelled=labelled))
     return found
 
 

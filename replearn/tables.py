@@ -294,7 +294,7 @@ def _notes(board: Standings) -> tuple[str, ...]:
             "Left out of the pool because they vary far more between seeds (Cochran's test, 1 %):"
             f" {join(outside)}."
         )
-    if any("captions" in entry.supervision for entry in board.methods):
+    if any(entry.supervision == "template captions" for entry in board.methods):
         notes.append(
             "Template captions are written from the class names: label supervision in another form."
         )

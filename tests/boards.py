@@ -40,4 +40,5 @@ def entry(
 
 
 def board(*entries: Entry) -> Standings:
-    return Standings("toy", entries, lambda run: {})
+    labelled = any(each.values for each in entries)
+    return Standings("toy", entries, lambda run: {}, labelled=labelled)

@@ -124,6 +124,8 @@ def _floors(board: Standings) -> list[Finding]:
     if random is None or random.mean(LINEAR) is None:
         return []
     rivals = [entry for entry in board.methods if entry.mean(LINEAR) is not None]
+    if not rivals:
+        return []
     beaten: list[Entry] = []
     weak: list[Entry] = []
     for entry in rivals:

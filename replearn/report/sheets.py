@@ -35,6 +35,9 @@ DIAGNOSTICS = (
         "LiDAR",
         "Effective rank of between-image scatter whitened by within-image scatter",
     ),
+    ("h_lidar_null", "LiDAR null", "The same with views shuffled among images: what noise scores"),
+    ("h_between_within", "tr S_b / tr S_w", "Scatter between images over scatter between views"),
+    ("h_cluster_residual", "Residual of 20", "Share of variance that 20 cluster centres leave"),
     ("z_effective_rank", "Projector eff. rank", "Effective rank of the projector output"),
 )
 TEXT_METRICS = (
