@@ -14,12 +14,14 @@ from replearn.augment.color import (
 )
 from replearn.augment.filters import gaussian_blur
 from replearn.augment.geometry import crop_boxes, horizontal_flip, random_resized_crop
-from replearn.augment.view import clean, make_view, pixels
+from replearn.augment.view import UNIFORMS, clean, draw, make_view, pixels
 
 __all__ = [
+    "UNIFORMS",
     "clean",
     "color_jitter",
     "crop_boxes",
+    "draw",
     "gaussian_blur",
     "grayscale",
     "horizontal_flip",

@@ -1,4 +1,4 @@
-"""Colour: brightness, contrast, saturation and hue in a random order, greyscale, solarise, normalise."""
+"""Colour: jitter in an order of each sample's own, greyscale, solarise, normalise."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from replearn.augment.checks import check_colours, check_images, check_mask, check_parameter
+from replearn.augment.planes import join_planes
 from replearn.views import View
 
 GREY = (0.2989, 0.587, 0.114)
@@ -27,12 +28,12 @@ def color_jitter(
     order: Tensor | None = None,
     apply: Tensor | None = None,
 ) -> Tensor:
-    """Adjust brightness, contrast, saturation and hue of each image by its own factors, in its own order.
+    """Adjust brightness, contrast, saturation and hue of each image by its own factors and order.
 
-    The operations are torchvision's `adjust_*`, each followed by a clamp to 0–1. All but hue are blends
-    x → f · x + (1 − f) · t, with target t black, the mean grey or the grey image. Hue is the costly one,
-    so the schedule has it once: each image makes its blends in the steps before or in those after it
-    and rests (f = 1) in the others.
+    The operations are torchvision's `adjust_*`, each followed by a clamp to 0–1. All but hue are
+    blends x → f · x + (1 − f) · t with target t black, the mean grey or the grey image. Hue costs
+    the most, so the schedule has it once: an image makes each of its blends in one of the steps
+    before hue or after it and rests (f = 1) in the others.
 
     Args:
         images: [n, c, h, w] with values 0–1, c = 1 or 3. One channel has no saturation and no hue.
@@ -40,8 +41,8 @@ def color_jitter(
         contrast: likewise.
         saturation: likewise.
         hue: shifts [n] in turns, −0.5 to 0.5.
-        order: integers [n, 4] or [4], permutations of 0 brightness, 1 contrast, 2 saturation, 3 hue;
-            the first is done first. Absent: in this order.
+        order: integers [n, 4] or [4], permutations of 0 brightness, 1 contrast, 2 saturation and
+            3 hue, first things first. Absent: in this order.
         apply: bool [n], which images to change; absent: all.
 
     Returns:
@@ -66,23 +67,21 @@ def color_jitter(
     position = order.expand(n, 4).argsort(1)
 
     factors = {0: brightness, 1: contrast, 2: saturation}
-    blends = {
-        operation: factor.to(images.dtype)
-        for operation, factor in factors.items()
-        if factor is not None
-    }
+    blends = {name: factor for name, factor in factors.items() if factor is not None}
+    planes: Sequence[Tensor] = images.unbind(1)
+    on = None if apply is None else apply.to(images.dtype)[:, None, None]
     if not blends:
-        return images if hue is None else _shifted(images, hue, apply)
+        return images if hue is None else join_planes(_turned(planes, hue.to(images.dtype), on))
     steps = _schedule(position, list(blends), with_hue=hue is not None)
     if apply is not None:
         steps = steps & apply[:, None, None]
-    change = torch.where(steps, torch.stack(list(blends.values()), 1)[:, None, :] - 1, 0)
-    x = images
-    for step in range(steps.shape[1]):
+    excess = torch.stack(list(blends.values()), 1).to(images.dtype) - 1
+    change = torch.where(steps, excess[:, None, :], 0)[:, :, :, None, None].unbind(1)
+    for step, row in enumerate(change):
         if hue is not None and step == len(blends):
-            x = _shifted(x, hue, apply)
-        x = _blend(x, dict(zip(blends, change[:, step].unbind(1), strict=True)))
-    return x
+            planes = _turned(planes, hue.to(images.dtype), on)
+        planes = _blend(planes, dict(zip(blends, row.unbind(1), strict=True)), fresh=step == 0)
+    return join_planes(planes)
 
 
 def jitter_parameters(
@@ -122,7 +121,11 @@ def grayscale(images: Tensor, mask: Tensor) -> Tensor:
     check_mask(mask, n, "mask")
     if channels == 1:
         return images
-    return torch.where(mask[:, None, None, None], _grey(images), images)
+    chosen = mask.to(images.dtype)[:, None, None]
+    planes = images.unbind(1)
+    grey = _grey(planes) * chosen
+    # Products with 0 and 1 are exact, and on a CPU several times faster than `where`.
+    return join_planes([(plane * (1 - chosen)).add_(grey) for plane in planes])
 
 
 def solarize(images: Tensor, threshold: float | Tensor, mask: Tensor) -> Tensor:
@@ -164,18 +167,18 @@ def normalize(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> Te
     if min(std) <= 0:
         raise ValueError(f"standard deviations must be positive, not {list(std)}")
     whole = 1.0 if images.is_floating_point() else 255.0
-    dtype = images.dtype if images.is_floating_point() else torch.float32
-    out = torch.empty(images.shape, dtype=dtype, device=images.device)
-    # Scalars go into the kernels themselves; a tensor of them would have to be copied to the device.
-    for channel, (m, s) in enumerate(zip(mean, std, strict=True)):
-        torch.mul(images[:, channel], 1 / (whole * s), out=out[:, channel]).sub_(m / s)
-    return out
+    # Scalars go into the kernels themselves; a tensor of them would be copied to the device.
+    planes = [
+        (plane * (1 / (whole * s))).sub_(m / s)
+        for plane, m, s in zip(images.unbind(1), mean, std, strict=True)
+    ]
+    return planes[0][:, None] if channels == 1 else torch.stack(planes, 1)
 
 
 def _schedule(position: Tensor, blends: list[int], *, with_hue: bool) -> Tensor:
     """Which image makes which blend in which step: bool [n, steps, blends].
 
-    With hue there are twice as many steps as blends: the first half is before hue, the second after.
+    With hue there are twice as many steps as blends, the first half before hue, the second after.
     """
     own = position[:, blends]
     rank = (own[:, None, :] < own[:, :, None]).sum(2)
@@ -187,53 +190,69 @@ def _schedule(position: Tensor, blends: list[int], *, with_hue: bool) -> Tensor:
     return torch.cat([steps & before, steps & ~before], 1)
 
 
-def _blend(images: Tensor, change: dict[int, Tensor]) -> Tensor:
-    """One step: x + Σ (f − 1) · (x − t) over at most one operation per image, then the clamp.
+def _blend(planes: Sequence[Tensor], change: dict[int, Tensor], *, fresh: bool) -> list[Tensor]:
+    """One step of blends: x + Σ (f − 1) · (x − t), at most one term per image, and the clamp.
 
-    `change` has f − 1 per operation, zero where an image doesn't make it.
+    Args:
+        planes: the channels, [n, h, w] each.
+        change: f − 1 per operation, [n, 1, 1], zero for an image that doesn't make it.
+        fresh: leave `planes` alone; else they are overwritten.
     """
-    total = torch.stack(list(change.values())).sum(0)
-    out = images * (1 + total)[:, None, None, None]
+    target = None
     if 1 in change or 2 in change:
-        grey = _grey(images)
-        target = torch.zeros_like(total)[:, None, None, None]
+        grey = _grey(planes)
         if 1 in change:
-            target = target - change[1][:, None, None, None] * grey.mean((1, 2, 3), keepdim=True)
+            target = change[1] * grey.mean((1, 2), keepdim=True)
         if 2 in change:
-            target = target - grey * change[2][:, None, None, None]
-        out = out.add_(target)
-    return out.clamp_(0, 1)
+            colourless = grey * change[2]
+            target = colourless if target is None else colourless.add_(target)
+    factor = 1 + torch.stack(list(change.values())).sum(0)
+    blended = []
+    for plane in planes:
+        plane = plane * factor if fresh else plane.mul_(factor)
+        if target is not None:
+            plane = plane.sub_(target)
+        blended.append(plane.clamp_(0, 1))
+    return blended
 
 
-def _grey(images: Tensor) -> Tensor:
-    """Grey images [n, 1, h, w]."""
-    if images.shape[1] == 1:
-        return images
-    red, green, blue = images.unbind(1)
-    return (red * GREY[0]).add_(green, alpha=GREY[1]).add_(blue, alpha=GREY[2])[:, None]
+def _grey(planes: Sequence[Tensor]) -> Tensor:
+    """The grey image [n, h, w] of one or three channels."""
+    if len(planes) == 1:
+        return planes[0]
+    red, green, blue = planes
+    return (red * GREY[0]).add_(green, alpha=GREY[1]).add_(blue, alpha=GREY[2])
 
 
-def _shifted(images: Tensor, hue: Tensor, apply: Tensor | None) -> Tensor:
-    """Turn the hue of [n, 3, h, w] by `hue` [n] turns, through HSV but without a branch or a table.
+def _turned(planes: Sequence[Tensor], hue: Tensor, on: Tensor | None) -> list[Tensor]:
+    """Turn the hue of red, green and blue, [n, h, w] each, by `hue` [n] turns where `on` is 1.
 
-    With value V, chroma C and hue H in turns, a channel whose own hue is at c (red 0, green 1/3, blue
-    2/3) is V − C · clamp(6 · d − 1, 0, 1), where d is the distance from H to c on the circle.
+    It is HSV without a branch, a table or a comparison. With value V (the largest channel), chroma
+    C (largest less smallest) and channels scaled to r, g, b = (x − smallest) / C, the hue lies
+    1 − r + g + b sixths of the circle from red, towards green if g > b. A channel at c turns
+    (red 0, green 1/3, blue 2/3) is V − C · clamp(6 · d − 1, 0, 1), with d the distance from the
+    hue to c.
     """
-    red, green, blue = images.unbind(1)
+    red, green, blue = planes
     value = torch.maximum(torch.maximum(red, green), blue)
-    chroma = value - torch.minimum(torch.minimum(red, green), blue)
-    # Grey pixels have chroma 0 and any hue; the bound only keeps 0 / 0 away.
-    sixth = chroma.clamp(min=torch.finfo(images.dtype).tiny).mul_(6).reciprocal_()
-    is_red, is_green = red == value, green == value
-    difference = torch.where(
-        is_red, green - blue, torch.where(is_green, blue - red, red - green)
-    ).mul_(sixth)
-    base = torch.where(is_red, 0.0, torch.where(is_green, 1 / 3, 2 / 3)).to(images.dtype)
-    turned = difference.add_(base).add_(hue.to(images.dtype)[:, None, None])
-    channels = []
-    for centre in (0, 1 / 3, 2 / 3):
-        distance = turned - centre
-        distance = distance.sub_(distance.round()).abs_()
-        channels.append(value - distance.mul_(6).sub_(1).clamp_(0, 1).mul_(chroma))
-    shifted = torch.stack(channels, 1)
-    return shifted if apply is None else torch.where(apply[:, None, None, None], shifted, images)
+    smallest = torch.minimum(torch.minimum(red, green), blue)
+    chroma = value - smallest
+    sixths = (green + blue).sub_(red).add_(chroma).sub_(smallest)
+    # Without chroma any hue will do; the bound only keeps 0 / 0 away.
+    sixths = sixths.div_(chroma.clamp(min=torch.finfo(chroma.dtype).tiny))
+    sixths = sixths.copysign_(green - blue)
+    turns = torch.add(hue[:, None, None], sixths, alpha=1 / 6)
+    # V − C · clamp(6 · d − 1, 0, 1) = (V + C) − 6 · C · clamp(d, 1/6, 1/3)
+    top = value.add_(chroma)
+    slope = chroma.mul_(6)
+    if on is not None:
+        top, slope, off = top.mul_(on), slope.mul_(on), 1 - on
+    turned = []
+    for plane, centre in zip(planes, (0, 1 / 3, 2 / 3), strict=True):
+        distance = turns - centre
+        distance = distance.sub_(distance.round()).abs_().clamp_(1 / 6, 1 / 3)
+        channel = torch.addcmul(top, distance, slope, value=-1)
+        if on is not None:
+            channel = channel.addcmul_(plane, off)
+        turned.append(channel.clamp_(0, 1))
+    return turned

@@ -6,16 +6,17 @@ import torch
 from torch import Tensor
 
 from replearn.augment.checks import check_images, check_mask, check_parameter
+from replearn.augment.planes import join_planes
 
 
 def gaussian_blur(
     images: Tensor, sigma: Tensor, kernel_size: int, mask: Tensor | None = None
 ) -> Tensor:
-    """Blur each image with its own Gaussian, reflecting at the border, as torchvision's `gaussian_blur`.
+    """Blur each image with its own Gaussian, as torchvision's `gaussian_blur`.
 
-    A true Gaussian cut off at `kernel_size` pixels; PIL's `GaussianBlur` is a chain of box filters and
-    differs from it by one to three grey levels. Along an axis a blur is a banded matrix, so a batch is
-    By · X · Bxᵀ.
+    A true Gaussian, cut off at `kernel_size` pixels and normalised, that reflects at the border.
+    PIL's `GaussianBlur` is a chain of box filters and differs by one to three grey levels. Along
+    an axis a blur is a banded matrix, so a batch is By · X · Bxᵀ.
 
     Args:
         images: [n, c, h, w] with values 0–1.
@@ -29,7 +30,7 @@ def gaussian_blur(
     Raises:
         ValueError: if shapes or types don't fit or the kernel is even or too wide.
     """
-    n, channels, height, width = check_images(images)
+    n, _, height, width = check_images(images)
     check_parameter(sigma, n, "sigma")
     radius = kernel_size // 2
     if kernel_size < 1 or kernel_size % 2 == 0:
@@ -49,11 +50,11 @@ def gaussian_blur(
     with torch.autocast(images.device.type, enabled=False):
         planes = images.transpose(0, 1).contiguous()
         blurred = [torch.bmm(torch.bmm(down, plane), across.transpose(1, 2)) for plane in planes]
-    return torch.stack(blurred).transpose(0, 1)
+    return join_planes(blurred)
 
 
 def _banded(taps: Tensor, length: int) -> Tensor:
-    """Matrices [n, length, length] that correlate an axis with `taps` [n, k], reflecting at its ends."""
+    """Matrices [n, length, length] that correlate an axis with `taps` [n, k], reflecting."""
     n, kernel_size = taps.shape
     places = torch.arange(length, device=taps.device)
     reach = places[:, None] + torch.arange(kernel_size, device=taps.device) - kernel_size // 2

@@ -1,13 +1,15 @@
-"""Crops, resizing and flips: one box and one flip per sample, two batched matrix products per batch."""
+"""Crops, resizing and flips: one box and one flip per sample, two matrix products per batch."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from replearn.augment.checks import check_images, check_mask
+from replearn.augment.planes import join_planes
 
 CROP_TRIES = 10
 """Candidates a crop is chosen from, as in torchvision's RandomResizedCrop."""
@@ -25,8 +27,8 @@ def random_resized_crop(
 ) -> Tensor:
     """Cut one box out of each image and resize it, bilinearly, as torchvision's `resized_crop`.
 
-    Resizing along one axis is a matrix of triangle weights, so a batch is Wy · X · Wxᵀ. A flip reverses
-    the rows of Wx and costs nothing.
+    Resizing along one axis is a matrix of triangle weights, so a batch is Wy · X · Wxᵀ. A flip
+    reverses the rows of Wx and costs nothing.
 
     Args:
         images: [n, c, h, w], uint8 or floating with values 0–1.
@@ -49,19 +51,22 @@ def random_resized_crop(
     if flip is not None:
         check_mask(flip, n, "flip")
     dtype = images.dtype if images.is_floating_point() else torch.float32
-    top, left, tall, wide = boxes.to(dtype).unbind(1)
-    # A plane per channel, so that each product sees contiguous batches of matrices.
-    planes = images.transpose(0, 1).to(dtype).contiguous()
+    # Half precision can't tell the positions of pixels apart in a large image.
+    exact = torch.promote_types(dtype, torch.float32)
+    top, left, tall, wide = boxes.to(exact).unbind(1)
     weights_y = _weights(top, tall, height, rows, None, antialias)
     weights_x = _weights(left, wide, width, columns, flip, antialias)
     if not images.is_floating_point():
-        weights_y *= 1 / 255
+        weights_y.mul_(1 / 255)
+    weights_y, weights_x = weights_y.to(dtype), weights_x.to(dtype)
+    # A plane per channel, so that each product sees contiguous batches of matrices.
+    planes = images.transpose(0, 1).to(dtype, memory_format=torch.contiguous_format).contiguous()
     # Autocast would run the products in bfloat16, which errs by more than a grey level.
     with torch.autocast(images.device.type, enabled=False):
         resized = [
             torch.bmm(torch.bmm(weights_y, plane), weights_x.transpose(1, 2)) for plane in planes
         ]
-    return torch.stack(resized).transpose(0, 1)
+    return join_planes(resized)
 
 
 def horizontal_flip(images: Tensor, mask: Tensor) -> Tensor:
@@ -102,11 +107,11 @@ def crop_boxes(
     """
     if u.ndim != 2 or u.shape[1] != CROP_UNIFORMS:
         raise ValueError(f"u must be [n, {CROP_UNIFORMS}], not {list(u.shape)}")
-    # In float64 the last bit of exp, which differs between devices, practically never moves a box by
-    # a pixel. Apple's GPUs have no float64.
+    # In float64 the last bit of exp, which differs between devices, practically never moves a box
+    # by a pixel. Apple's GPUs have no float64.
     u = u.to(torch.float32 if u.device.type == "mps" else torch.float64)
     area = height * width * (scale[0] + (scale[1] - scale[0]) * u[:, :CROP_TRIES])
-    logs = torch.tensor(ratio, dtype=torch.float64).log().tolist()
+    logs = math.log(ratio[0]), math.log(ratio[1])
     aspect = (logs[0] + (logs[1] - logs[0]) * u[:, CROP_TRIES : 2 * CROP_TRIES]).exp()
     wide = (area * aspect).sqrt().round()
     tall = (area / aspect).sqrt().round()
@@ -147,10 +152,10 @@ def _pair(size: int | Sequence[int]) -> tuple[int, int]:
 def _weights(
     start: Tensor, extent: Tensor, length: int, size: int, flip: Tensor | None, antialias: bool
 ) -> Tensor:
-    """Matrices [n, size, length] that resize the stretch [start, start + extent) of an axis to `size`.
+    """Matrices [n, size, length] that resize the stretch [start, start + extent) of an axis.
 
-    Row i is a triangle around the centre of output pixel i, of half-width max(1, extent / size) input
-    pixels, cut off at the stretch's ends and normalised.
+    Row i is a triangle around the centre of output pixel i, of half-width max(1, extent / size)
+    input pixels, cut off at the stretch's ends and normalised.
     """
     dtype, device = start.dtype, start.device
     start, extent = start[:, None], extent[:, None]

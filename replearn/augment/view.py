@@ -52,7 +52,9 @@ def make_view(
     """One augmented, normalised view of each image.
 
     The parameters are a function of (seed, epoch, sample, number of the view), whatever batch the
-    sample is in. Pixels are computed in float32.
+    sample is in. So are the pixels on a CPU, bit for bit if heights and widths are multiples of 4;
+    else, and on a GPU, to about 1e-6, because matrix products round by how a matrix lies in memory.
+    They are computed in float32, under autocast too.
 
     Args:
         images: uint8 [n, c, h, w], c = 1 or 3.
@@ -79,10 +81,23 @@ def pixels(
     images: Tensor, view: View, *, seed: int, epoch: int, index: Tensor, number: int
 ) -> Tensor:
     """One augmented view of each image before normalisation: as `make_view`, with values 0–1."""
-    n, channels, height, width = check_images(images, integers=True)
+    n = check_images(images, integers=True)[0]
     if index.shape != (n,):
         raise ValueError(f"index must be [{n}], one for each image, not {list(index.shape)}")
-    u = uniforms(seed, epoch, index, number, UNIFORMS)
+    return draw(images, view, uniforms(seed, epoch, index, number, UNIFORMS))
+
+
+def draw(images: Tensor, view: View, u: Tensor) -> Tensor:
+    """The view of each image that the uniform numbers `u` [n, UNIFORMS] stand for, values 0–1.
+
+    This is the part to give to torch.compile: one graph for each view, whatever the seed and epoch.
+
+    Raises:
+        ValueError: if shapes or types don't fit.
+    """
+    n, channels, height, width = check_images(images, integers=True)
+    if u.shape != (n, UNIFORMS):
+        raise ValueError(f"u must be [{n}, {UNIFORMS}], not {list(u.shape)}")
     flip = u[:, _FLIP] < view.flip if view.flip else None
     if view.crops:
         boxes = crop_boxes(u[:, :CROP_UNIFORMS], height, width, view.crop_scale, view.crop_ratio)
