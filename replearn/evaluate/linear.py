@@ -15,7 +15,7 @@ from torch import Tensor
 
 from replearn.evaluate.lbfgs import Problem, minimise, rotation
 
-TOLERANCE = 1e-7
+TOLERANCE = 1e-6
 PATH_TOLERANCE = 1e-5
 MAX_ITERATIONS = 1000
 

@@ -46,10 +46,10 @@ class LinearProtocol(Protocol):
     strength_count: Count = 45
     """How many strengths, evenly spaced in log C."""
     standardise: bool = True
-    """Centre and scale every feature by mean and deviation over the training rows."""
+    """Centre and scale each feature by the rows of the fit (low-shot: by all training rows)."""
     max_iterations: Count = 1000
     """Limit on L-BFGS iterations at one strength."""
-    tolerance: Positive = 1e-7
+    tolerance: Positive = 1e-6
     """A probe is fitted until its loss is, by estimate, within this share of the minimum."""
     path_tolerance: Positive = 1e-5
     """The same while validation chooses, and for the canary."""

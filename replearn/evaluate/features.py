@@ -1,0 +1,87 @@
+"""Feature files, read for an evaluation."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from replearn.errors import UserError
+
+
+@dataclass(frozen=True, slots=True)
+class Features:
+    """Frozen features of one part of a dataset.
+
+    Attributes:
+        h: of the encoder [n, d].
+        z: of the projector [n, k], if the method has one.
+        labels: int64 [n], if the dataset has them.
+        index: int64 [n], rows of the prepared split.
+    """
+
+    h: Tensor
+    z: Tensor | None
+    labels: Tensor | None
+    index: Tensor
+
+    def network(self, name: str) -> Tensor | None:
+        """The features called "h" or "z"."""
+        return self.h if name == "h" else self.z
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """Tensors of a safetensors file; a missing or damaged one is a `UserError` that names it."""
+    try:
+        return load_file(path)
+    except FileNotFoundError:
+        raise UserError("feature file not found", where=str(path)) from None
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"not a readable feature file ({error})", where=str(path)) from None
+
+
+def write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
+    """Write a safetensors file through a temporary neighbour, so that no reader sees half of it."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, temporary)
+        temporary.replace(path)
+    except OSError as error:
+        raise UserError(f"cannot write the file ({error.strerror})", where=str(path)) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def read_features(path: Path, device: str = "cpu") -> Features:
+    """Features of one part.
+
+    Raises:
+        UserError: the file is missing, damaged, or lacks features.
+    """
+    tensors = {name: tensor.to(device) for name, tensor in read_tensors(path).items()}
+    if "h" not in tensors or not len(tensors["h"]):
+        raise UserError("the file has no encoder features 'h'", where=str(path))
+    h = tensors["h"]
+    index = tensors.get("index", torch.arange(len(h), device=device))
+    for name in ("z", "labels", "index"):
+        if name in tensors and len(tensors[name]) != len(h):
+            raise UserError(
+                f"{len(tensors[name])} rows of '{name}' for {len(h)} of 'h'", where=str(path)
+            )
+    return Features(h, tensors.get("z"), tensors.get("labels"), index)
+
+
+def joined(a: Features, b: Features) -> Features:
+    """The rows of both; labels only if both have them."""
+    return Features(
+        h=torch.cat([a.h, b.h]),
+        z=None if a.z is None or b.z is None else torch.cat([a.z, b.z]),
+        labels=None if a.labels is None or b.labels is None else torch.cat([a.labels, b.labels]),
+        index=torch.cat([a.index, b.index]),
+    )
