@@ -245,6 +245,23 @@ def test_every_key_of_a_study_is_documented() -> None:
         assert sorted(key for key in wanted if f"`{key}`" not in text) == [], document
 
 
+def test_every_diagnostic_and_its_thresholds_are_documented() -> None:
+    from replearn.evaluate import collapse, verdict
+
+    text = (ROOT / "docs" / "evaluation.md").read_text(encoding="utf-8")
+    wanted = set(collapse.NAMES) - {"n", "d", "finite"}
+    assert sorted(name for name in wanted if f"`{name}`" not in text) == []
+    for rule in (
+        f"`feature_std` < {verdict.CONSTANT_STD:g}",
+        f"`relative_variance` < {verdict.CONSTANT_VARIANCE:g}",
+        f"`rank_me` < {verdict.CONSTANT_RANK:g}",
+        f"`cluster_residual` < {verdict.CLUSTER_RESIDUAL:g}",
+        f"`effective_rank` ≥ {verdict.CLUSTER_RANK:g}",
+        f"below {verdict.FEWEST_DIRECTIONS:g}",
+    ):
+        assert rule in text
+
+
 def test_every_method_source_and_command_is_documented() -> None:
     from replearn.cli import app
     from replearn.data import SOURCES
