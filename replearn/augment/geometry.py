@@ -161,9 +161,8 @@ def _weights(
     start, extent = start[:, None], extent[:, None]
     scale = extent / size
     slope = scale.clamp(min=1).reciprocal() if antialias else torch.ones_like(scale)
-    centres = scale * (torch.arange(size, dtype=dtype, device=device) + 0.5)
-    if flip is not None:
-        centres = torch.where(flip[:, None], extent - centres, centres)
+    steps = torch.arange(size, dtype=dtype, device=device) + 0.5
+    centres = scale * (steps if flip is None else torch.where(flip[:, None], size - steps, steps))
     places = torch.arange(length, dtype=dtype, device=device) + 0.5 - start
     # Pixels outside the stretch are moved infinitely far, where the triangle is zero.
     places = torch.where((places > 0) & (places < extent), places, torch.inf)

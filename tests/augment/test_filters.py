@@ -1,0 +1,52 @@
+"""Blur against torchvision's, one image at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torchvision.transforms.v2 import functional as tv
+
+from replearn.augment import gaussian_blur
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("shape", [(28, 28), (12, 33)])
+@pytest.mark.parametrize("kernel_size", [1, 3, 9, 23])
+def test_blur_is_torchvisions(channels: int, shape: tuple[int, int], kernel_size: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+    images = torch.rand(24, channels, *shape, generator=generator)
+    sigma = torch.rand(24, generator=generator) * 4 + 0.05
+    sigma[0], sigma[1] = 0.05, 50.0
+    expected = torch.stack(
+        [
+            tv.gaussian_blur(image, [kernel_size] * 2, [float(s)] * 2)
+            for image, s in zip(images, sigma, strict=True)
+        ]
+    )
+    result = gaussian_blur(images, sigma, kernel_size)
+    assert torch.allclose(result, expected, rtol=0, atol=0.002 / 255)
+    mask = torch.arange(24) % 2 == 0
+    chosen = gaussian_blur(images, sigma, kernel_size, mask)
+    assert torch.equal(chosen[mask], result[mask])
+    assert torch.equal(chosen[~mask], images[~mask])
+
+
+IMAGES, ONES = torch.zeros(2, 3, 8, 6), torch.ones(2)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: gaussian_blur(IMAGES, ONES, 4), "odd and positive"),
+        (lambda: gaussian_blur(IMAGES, ONES, -1), "odd and positive"),
+        (lambda: gaussian_blur(IMAGES, ONES, 13), "too wide for 8 x 6"),
+        (lambda: gaussian_blur(IMAGES, ONES[:1], 3), r"sigma must be \[2\]"),
+        (lambda: gaussian_blur(IMAGES, ONES, 3, ONES), "mask must be bool"),
+        (lambda: gaussian_blur(IMAGES[0], ONES, 3), "images must be"),
+    ],
+)
+def test_wrong_arguments(call: Callable[[], object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        call()
