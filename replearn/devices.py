@@ -1,8 +1,8 @@
 """Leases of graphics cards: concurrent jobs of one machine get different ones.
 
-Snakemake counts GPUs but never says which. Each job therefore locks a device's file for as long as it
-lives; the kernel frees the lock however the process ends. Nothing here imports torch, because a device
-must be chosen before CUDA starts.
+Snakemake counts GPUs but never says which. Each job therefore locks a device's file for as long as
+it lives; the kernel frees the lock however the process ends. Nothing here imports torch, because a
+device must be chosen before CUDA starts.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def lease(
     devices = [] if wanted == "cpu" else visible_devices()
     if request == "cuda" and not devices:
         raise UserError(
-            "device: cuda, but no GPU was found" if gpus else "device: cuda, but no GPU was granted",
+            f"device: cuda, but no GPU was {'found' if gpus else 'granted'}",
             hint="Set device: auto or device: cpu in the study, or start Snakemake with "
             "--resources gpu=N where N GPUs are (nvidia-smi -L lists them).",
         )
@@ -80,8 +80,8 @@ def lease(
 def visible_devices() -> list[str]:
     """The devices that this process may use, UUIDs where they are known.
 
-    Those of CUDA_VISIBLE_DEVICES if it is set, in its order, else all that the driver lists. A Slurm job
-    that was given none has none.
+    Those of CUDA_VISIBLE_DEVICES if it is set, in its order, else all that the driver lists. A
+    Slurm job that was given none has none.
     """
     present = _present_devices()
     inherited = os.environ.get(VISIBLE)
@@ -99,12 +99,11 @@ def visible_devices() -> list[str]:
 
 
 def _resolved(entry: str, present: Sequence[Sequence[str]]) -> str | None:
-    """The UUID that an entry of CUDA_VISIBLE_DEVICES means: an index, or a UUID, perhaps shortened."""
+    """The UUID meant by an entry of CUDA_VISIBLE_DEVICES: an index or the start of a UUID."""
     if entry.isdigit():
         return present[int(entry)][0] if int(entry) < len(present) else None
     matches = [uuid for entries in present for uuid in entries if uuid.startswith(entry)]
-    # A GPU that is cut into instances is listed by these, but may still be named as a whole; and the
-    # old form MIG-GPU-<uuid>/<gi>/<ci> is not listed at all.
+    # The older form of an instance's name, MIG-GPU-<uuid>/<gi>/<ci>, is in no list.
     if entry.startswith("MIG-GPU-"):
         return entry
     return matches[0] if len(matches) == 1 else None
@@ -186,7 +185,7 @@ def _folder() -> Path:
 
 
 def _open(path: Path) -> int:
-    # Opened read-only and never written: another user's file can be locked but not followed elsewhere.
+    # Read-only is enough for a lock, also on a file that another user made.
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
         return os.open(path, flags)

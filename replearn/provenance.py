@@ -19,15 +19,15 @@ CHECKOUT = Path(__file__).resolve().parents[1]
 
 
 def provenance(started: float, device: str = "cpu") -> dict[str, Any]:
-    """What a metrics file says about the process that made it; the only part of it that holds times.
+    """What a metrics file says about the process that made it; only here are times.
 
     Args:
         started: when the work began, as `time.time()` gave it.
         device: "cpu" or "cuda".
 
     Returns:
-        Versions, commit (None outside a checkout), device, wall time in seconds, peak memory in MB (the
-        GPU's own on "cuda", else this process's resident memory) and the time of writing (UTC, ISO 8601).
+        Versions, commit (None outside a checkout), device, wall time in seconds, peak memory in MB
+        (the GPU's own on "cuda", else this process's resident memory), time of writing (UTC).
     """
     name, uuid, peak = _cuda_facts() if device == "cuda" else (cpu_name(), None, _peak_memory_mb())
     return {
@@ -47,7 +47,7 @@ def provenance(started: float, device: str = "cpu") -> dict[str, Any]:
 
 @lru_cache
 def commit(checkout: Path) -> str | None:
-    """The commit that `checkout` is at, marked "-dirty" if tracked files differ; None without one."""
+    """The commit of `checkout`, marked "-dirty" if tracked files differ; None without one."""
     if not (checkout / ".git").exists():
         return None
     head = _git(checkout, "rev-parse", "HEAD")
