@@ -58,9 +58,7 @@ def test_crops_are_torchvisions(
     boxes = random_boxes(40, *shape, generator)
     result = random_resized_crop(images, boxes, size, antialias=antialias)
     expected = torchvision_crops(images, boxes, size, antialias)
-    # torchvision's kernel without antialiasing computes its positions in a way that rounds more.
-    tolerance = 0.002 * GREY_LEVEL if antialias else 0.004 * GREY_LEVEL
-    assert torch.allclose(result, expected, rtol=0, atol=tolerance)
+    assert torch.allclose(result, expected, rtol=0, atol=0.002 * GREY_LEVEL)
 
 
 def test_double_precision_crops_are_exact() -> None:
