@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 from markupsafe import Markup
 
 from replearn import __version__
-from replearn.collate import collate
 from replearn.formats import join, to_html
 from replearn.jsonfile import read_json, write_text
 from replearn.report import maps, pictures, provenance
@@ -24,22 +23,17 @@ if TYPE_CHECKING:
 TEMPLATES = Path(__file__).parent / "templates"
 
 
-def build(
-    study_dir: str | Path, plan_json: str | Path, output_html: str | Path, *, partial: bool = False
-) -> Path:
+def build(study_dir: str | Path, plan_json: str | Path, output_html: str | Path) -> Path:
     """Write a study's report: one HTML file that needs nothing else, not even a network.
 
     Args:
-        study_dir: the collated study.
+        study_dir: the collated study, whole or partial.
         plan_json: its plan.
         output_html: the file to write.
-        partial: first gather whatever is finished by now.
 
     Raises:
         UserError: the study is not collated, or a file of it is missing or damaged.
     """
-    if partial:
-        collate(plan_json, study_dir, partial=True)
     study = read_study(plan_json, study_dir)
     output = Path(output_html)
     write_text(output, render(study, source=str(read_json(plan_json).get("source") or "")))
