@@ -33,7 +33,7 @@ env: $(STAMP) ## the environment in .venv
 
 report: $(STAMP) ## run the study (STUDY=config/config.yaml) and write its HTML report
 	@snakemake --cores $(CORES) --resources gpu=$(GPUS) --configfile $(STUDY)
-	@echo; echo "The report, one file for a browser:  reports/$$(sed -nE 's/^name: *([^ #]+).*/\1/p' $(STUDY))/index.html"
+	@echo; echo "The report, one file for a browser:  reports/$$(sed -nE "s/^name: *['\"]?([^ #'\"]+).*/\1/p" $(STUDY))/index.html"
 
 test: $(STAMP) ## the tests that everyone runs before a commit
 	@pytest -n $(WORKERS)
