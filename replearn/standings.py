@@ -210,10 +210,16 @@ class Standings:
         return [top, *(e for e in rest if pairs[(top.name, e.name)].verdict != "supported")]
 
     def score(self, entry: Entry, metric: Metric) -> float | None:
-        """Position between the random encoder (0) and the supervised one (1)."""
+        """Position between the random encoder (0) and the supervised one (1).
+
+        None unless the supervised row is supported as better: noise would set the scale.
+        """
         random, ceiling = self.reference(RANDOM), self.reference(CEILING)
         mean = entry.mean(metric)
         if mean is None or random is None or ceiling is None:
+            return None
+        scale = self.compare(ceiling, random, metric)
+        if scale is None or scale.verdict != "supported":
             return None
         return stats.normalised_score(mean, random.mean(metric), ceiling.mean(metric))
 

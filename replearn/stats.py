@@ -148,7 +148,7 @@ def compare(
         a: metric by seed.
         b: metric by seed; only seeds that both have are used, a deterministic side stands for
             each seed.
-        noise: pooled noise of the same dataset and metric (used with two to five common seeds).
+        noise: pooled noise of the same dataset and metric (used with up to five common seeds).
         uneven: whether a or b is outside the pool, so that the pair's own spread is used.
         deterministic: which of the two have no seed.
         correct: per-image 0/1 correctness of both, over the same images (used with one common
@@ -161,18 +161,19 @@ def compare(
     fixed = deterministic[0] or deterministic[1]
     left, right = _aligned(a, b, deterministic)
     n = left.size
-    if all(deterministic) or n < 2:
+    pooled = (noise.within if fixed else noise.paired) if noise else None
+    by_image = n == 1 and (correct is not None or pooled is None or uneven)
+    if all(deterministic) or n == 0 or by_image:
         return _compare_images(a, b, correct, margin, level)
     differences = left - right
     difference = float(differences.mean())
-    own = Spread(float(differences.std(ddof=1)), n - 1)
-    pooled = (noise.within if fixed else noise.paired) if noise else None
-    if n >= OWN_SPREAD_FROM or uneven or pooled is None:
-        spread, error, basis = own, own.sd / math.sqrt(n), "own sd"
+    if pooled is None or n >= OWN_SPREAD_FROM or uneven:
+        spread = Spread(float(differences.std(ddof=1)), n - 1)
+        error, basis = spread.sd / math.sqrt(n), "own sd"
     else:
-        spread, error = pooled, pooled.sd * math.sqrt((1 if fixed else 2) / n)
-        basis = "pooled sd"
-    basis = f"paired t, {basis}, {spread.degrees} degrees of freedom, {n} seeds"
+        spread, basis = pooled, "pooled sd"
+        error = spread.sd * math.sqrt((1 if fixed else 2) / n)
+    basis = f"paired t, {basis}, {spread.degrees} degrees of freedom, {n} common seed(s)"
     half = t_quantile(level, spread.degrees) * error
     interval = Interval(difference - half, difference + half, basis, level)
     p = _t_probability((difference - margin) / error, spread.degrees) if error > 0 else None

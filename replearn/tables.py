@@ -193,7 +193,7 @@ def _cells(
         "rank": Cell(NOTHING if rank is None else str(rank), rank),
         "linear": _accuracy(board.summary(entry, LINEAR), entry.name in bold[LINEAR]),
         "knn": _accuracy(board.summary(entry, KNN), entry.name in bold[KNN]),
-        "score": Cell(NOTHING if score is None else f"{score:.2f}", score),
+        "score": Cell(NOTHING if score is None else f"{score:.2f}".replace("-", "−"), score),
         "projector": _share(entry.mean(PROJECTOR)),
         "verdict": _verdict_cell(entry, worst, times),
         "seeds": _seeds(entry),
@@ -287,6 +287,10 @@ def _notes(board: Standings) -> tuple[str, ...]:
         notes.append(
             "Intervals of two to five seeds use the deviation pooled over methods:"
             f" {100 * spread.sd:.2f} points, {spread.degrees} degrees of freedom (linear probe)."
+        )
+    if all(board.score(entry, LINEAR) is None for entry in board.entries):
+        notes.append(
+            "No score: that needs a random encoder and a supervised row that is clearly better."
         )
     outside = [entry.label for entry in board.entries if entry.name in board.noise(LINEAR).uneven]
     if outside:

@@ -140,6 +140,13 @@ class TestCompare:
         found = stats.compare({0: 0.9, 1: 0.8, 2: 0.8}, {1: 0.7, 2: 0.6}, noise=noise)
         assert (found.n, found.difference) == (2, pytest.approx(0.15))
 
+    def test_one_common_seed_still_has_the_noise_of_the_others(self) -> None:
+        noise = Noise(Spread(0.01, 9), Spread(0.01, 9))
+        found = stats.compare({0: 0.9, 1: 0.91}, {0: 0.8}, noise=noise)
+        half = scipy_stats.t.ppf(0.975, 9) * 0.01 * np.sqrt(2)
+        assert found.interval is not None
+        assert (found.interval.low, found.interval.high) == pytest.approx((0.1 - half, 0.1 + half))
+
     def test_one_seed_is_compared_image_by_image(self) -> None:
         rng = np.random.default_rng(0)
         a, b = rng.random(500) < 0.9, rng.random(500) < 0.6

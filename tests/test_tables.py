@@ -96,6 +96,13 @@ class TestComparison:
         assert shown["Random encoder"].text == "0.00"
         assert shown["Supervised"].text == "1.00"
 
+    def test_no_score_where_noise_would_set_the_scale(self) -> None:
+        random = entry("random_init", [0.80, 0.86], reference=True, supervision="–")
+        ceiling = entry("supervised", [0.85, 0.84], reference=True, supervision="labels")
+        table = comparison(board(entry("simclr", [0.9, 0.91]), random, ceiling))
+        assert cells(table, "score")["SimCLR"].text == "–"
+        assert any(note.startswith("No score") for note in table.notes)
+
     def test_the_worst_verdict_shows_with_its_rule(self, study: Standings) -> None:
         cell = cells(comparison(study), "verdict")["Autoencoder"]
         assert (cell.text, cell.note) == ("dimensional (1 of 3)", "rule of dimensional")
