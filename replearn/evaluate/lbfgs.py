@@ -25,6 +25,9 @@ EXACT = 2**20
 BASIS_ROWS = 16_384
 """At most this many rows, evenly spaced, determine the basis; it need only be about principal."""
 
+NOISE = 0.01
+"""A decrease below this share of the last digit is no decrease: gradients are that precise."""
+
 SHORTEST_STEP = 2.0**-12
 
 
@@ -47,7 +50,7 @@ class Problem:
         self.labels = labels[None]
         self.penalised = torch.ones(width + 1, dtype=torch.float64, device=rows.device)
         self.penalised[-1] = 0.0
-        self.rounding = 8 * torch.finfo(dtype).eps
+        self.epsilon = torch.finfo(dtype).eps
 
     def evaluate(self, weight: Tensor) -> Point:
         """Loss, gradient and curvature at weights float64 [classes, d + 1], the bias last."""
@@ -133,13 +136,14 @@ def minimise(
         gradient = point.gradient + ridge * point.weight
         direction = _descent(gradient, pairs, ridge, diagonal)
         decrement = float((gradient * direction).sum()) / 2
-        if decrement <= tolerance * min(value, max(reference - value, decrement)):
+        goal = tolerance * min(value, max(reference - value, decrement))
+        if decrement <= max(goal, NOISE * problem.epsilon * value):
             break
         step = 1.0
         while step >= SHORTEST_STEP:
             candidate = problem.evaluate(point.weight - step * direction)
             reached = _objective(candidate, ridge)
-            if reached <= value - 1e-4 * step * decrement + problem.rounding * value:
+            if reached <= value - 1e-4 * step * decrement + 8 * problem.epsilon * value:
                 break
             step /= 2
         else:

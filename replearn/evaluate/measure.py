@@ -22,6 +22,7 @@ Json = dict[str, Any]
 
 NO_LABELS = "the dataset has no labels"
 NOT_FINITE = "features are not finite numbers"
+NO_CHOICE = "validation chose no strength"
 ONE_CLASS = "the training images are all of one class"
 
 
@@ -65,8 +66,9 @@ def linear_metrics(
         rows, queries = bank.network(network), test.network(network)
         if rows is None or queries is None:
             continue
-        reason = unusable(bank, test, network)
-        if reason or bank.labels is None or test.labels is None:
+        strength = choices.get(f"strength_{network}")
+        reason = unusable(bank, test, network) or (NO_CHOICE if strength is None else None)
+        if reason or strength is None or bank.labels is None or test.labels is None:
             details["reason" if network == "h" else "reason_z"] = reason
             continue
         classes = int(bank.labels.max()) + 1
@@ -74,7 +76,7 @@ def linear_metrics(
             rows,
             bank.labels,
             classes=classes,
-            strength=choices[f"strength_{network}"],
+            strength=strength,
             standardise=protocol.standardise,
             tolerance=protocol.tolerance,
             max_iterations=protocol.max_iterations,
