@@ -32,9 +32,9 @@ def build_optimizer(
         {"params": plain, "weight_decay": 0.0},
     ]
     if name == "sgd":
-        return SGD(groups, lr=lr, momentum=momentum)
+        return SGD(groups, lr=lr, momentum=momentum, fused=True)
     if name == "adamw":
-        return AdamW(groups, lr=lr)
+        return AdamW(groups, lr=lr, fused=True)
     if name == "lars":
         groups[1]["trust"] = None
         return LARS(groups, lr=lr, momentum=momentum, trust=trust)
