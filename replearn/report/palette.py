@@ -7,11 +7,11 @@ from collections.abc import Iterable
 from replearn.standings import Entry
 
 METHOD_COLOURS = {
-    "raw_pixels": ("#6f7887", "#9aa4b5"),
-    "pca": ("#8a7a66", "#b9a68d"),
-    "random_init": ("#9b6b6b", "#c79595"),
+    "raw_pixels": ("#667080", "#9aa4b5"),
+    "pca": ("#7b6b57", "#b9a68d"),
+    "random_init": ("#925f5f", "#c79595"),
     "supervised": ("#1f2a3a", "#e8ecf3"),
-    "autoencoder": ("#a87400", "#e2b13c"),
+    "autoencoder": ("#946400", "#e2b13c"),
     "triplet": ("#bb2f7c", "#f283ba"),
     "supcon": ("#6d3fc4", "#b79cf7"),
     "simclr": ("#1f5fd0", "#74a9ff"),
@@ -36,7 +36,7 @@ CLASS_COLOURS = (
     ("#85564b", "#bf8e82"),
     ("#cf54aa", "#f196d5"),
     ("#6e6e6e", "#a9a9a9"),
-    ("#9c9a10", "#d6d44a"),
+    ("#8a880c", "#d6d44a"),
     ("#0f9fb0", "#4fd6e6"),
     ("#3b4cc0", "#8b9af0"),
     ("#5b7f00", "#aed04a"),
