@@ -10,7 +10,6 @@ from markupsafe import Markup
 from replearn.formats import count, duration, percent
 from replearn.report.svg import (
     FONT_SIZE,
-    GRID,
     INK,
     MUTED,
     PAPER,
@@ -153,26 +152,44 @@ def cost(
 
 
 def _place_labels(ax: Axes, points: list[tuple[Entry, float, float]], numbers: Numbers) -> None:
-    """Write each name beside its dot, moved down where it would cover the one above."""
-    low, high = ax.get_ylim()
-    gap = (high - low) * LINE / (COST_HEIGHT - 62)
-    taken: list[tuple[float, float]] = []
-    widest = max(x for _, x, _ in points)
+    """Write each name beside its dot, or as near as other names and dots allow."""
+    dots = {entry.name: ax.transData.transform((x, y)) for entry, x, y in points}
+    taken = [_box(x, y, 5.0, 5.0) for x, y in dots.values()]
+    shifts = sorted((step * LINE / 2 for step in range(-14, 15)), key=abs)
     for entry, x, y in sorted(points, key=lambda point: -point[2]):
-        place = y
-        while any(abs(place - other) < gap and abs(x - at) < 0.22 * widest for at, other in taken):
-            place -= gap / 4
-        taken.append((x, place))
-        arrow = {"arrowstyle": "-", "color": GRID, "linewidth": 0.8}
+        across, up = dots[entry.name]
+        half = 3.3 * len(entry.label)
+        places = [(side * (9 + half), shift) for shift in shifts for side in (1, -1)]
+        boxes = [_box(across + dx, up + dy, half, LINE / 2 - 1) for dx, dy in places]
+        free = (
+            n
+            for n, box in enumerate(boxes)
+            if box[0] > ax.bbox.x0 and not any(_overlap(box, other) for other in taken)
+        )
+        chosen = next(free, 0)
+        taken.append(boxes[chosen])
+        arrow = {"arrowstyle": "-", "color": MUTED, "linewidth": 0.6, "shrinkB": 4}
         ax.annotate(
             entry.label,
             (x, y),
-            (x + 0.025 * widest, place),
-            textcoords="data",
+            places[chosen],
+            textcoords="offset points",
+            ha="center",
             va="center",
             color=method_colour(numbers[entry.name]),
             fontsize=FONT_SIZE - 1,
-            zorder=5,
+            zorder=4,
             annotation_clip=False,
-            arrowprops=arrow if y - place > gap / 2 else None,
+            arrowprops=arrow if abs(places[chosen][1]) > LINE else None,
         )
+
+
+Box = tuple[float, float, float, float]
+
+
+def _box(x: float, y: float, half_width: float, half_height: float) -> Box:
+    return x - half_width, y - half_height, x + half_width, y + half_height
+
+
+def _overlap(a: Box, b: Box) -> bool:
+    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
