@@ -149,7 +149,14 @@ def evaluate(
     from replearn.evaluate.run import evaluate as run_evaluate
 
     run = read_run_config(config)
-    run_evaluate(features, select, output, run.evaluation, run.identification)
+    run_evaluate(
+        features,
+        select,
+        output,
+        run.evaluation,
+        run.identification,
+        supervision=run.supervision,
+    )
 
 
 @app.command(rich_help_panel=STEPS)

@@ -177,6 +177,9 @@ def make_batch(
     """The views of the samples `index` [n] in this epoch, and what else the method needs."""
     images = data.images[index]
     labels = data.labels[index] if data.labels is not None else None
+    tokens, caption = None, None
+    if "tokens" in needs:
+        tokens, caption = _captions(data, index, labels, seed, epoch)
     return Batch(
         views=tuple(
             make_view(
@@ -194,7 +197,8 @@ def make_batch(
         index=index,
         draws=uniforms(seed, epoch, index, DRAWS_VIEW, 2),
         labels=labels if "labels" in needs else None,
-        tokens=_captions(data, index, labels, seed, epoch) if "tokens" in needs else None,
+        tokens=tokens,
+        caption=caption,
         progress=progress,
     )
 
@@ -257,19 +261,21 @@ def _recluster(
 
 def _captions(
     data: TrainingData, index: Tensor, labels: Tensor | None, seed: int, epoch: int
-) -> Tensor:
-    """Tokens [n, t] of the samples' captions.
+) -> tuple[Tensor, Tensor]:
+    """Tokens [m, t] of the batch's captions, and each sample's row in them, int64 [n].
 
-    Of templates, a class draws one for each epoch: captions of a class are then equal within a batch, and
-    equal captions are not taken for negatives of each other.
+    Of templates, a class draws one for each epoch: captions of a class are then equal within a batch, equal
+    captions are not taken for negatives of each other, and each is embedded once.
     """
     assert data.tokens is not None
+    each = torch.arange(len(index), device=index.device)
     if data.tokens.ndim == 2:
-        return data.tokens[index]
+        return data.tokens[index], each
     assert labels is not None
     classes = torch.arange(len(data.tokens), device=index.device)
-    chosen = uniforms(seed, epoch, classes, DRAWS_VIEW + 1, 1)[:, 0] * data.tokens.shape[1]
-    return data.tokens[labels, chosen.long()[labels]]
+    drawn = uniforms(seed, epoch, classes, DRAWS_VIEW + 1, 1)[:, 0] * data.tokens.shape[1]
+    prompts = data.tokens[classes, drawn.long()]  # [classes, t]
+    return (prompts, labels) if len(classes) <= len(index) else (prompts[labels], each)
 
 
 @contextmanager

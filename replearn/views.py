@@ -1,4 +1,4 @@
-"""What a view of an image is: the options of its augmentation (the pixels are in `augment.py`)."""
+"""What a view of an image is: the options of its augmentation (the pixels are in `augment/`)."""
 
 from __future__ import annotations
 

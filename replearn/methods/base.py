@@ -25,7 +25,8 @@ class Batch:
         index: int64 [n], row of each sample in the training set.
         draws: float [n, 2], fresh uniform numbers for methods that choose at random.
         labels: int64 [n], only for methods whose `needs` name them.
-        tokens: int64 [n, t], caption tokens, likewise.
+        tokens: int64 [m, t], the captions of the batch as tokens, likewise.
+        caption: int64 [n], row of each sample's caption in `tokens`.
         progress: share of the training that is done, 0 to 1, for schedules inside a loss.
     """
 
@@ -34,6 +35,7 @@ class Batch:
     draws: Tensor
     labels: Tensor | None = None
     tokens: Tensor | None = None
+    caption: Tensor | None = None
     progress: float = 0.0
 
 

@@ -68,11 +68,14 @@ class CLIP(Method):
         self.largest_log_scale = math.log(options.largest_scale)
 
     def loss(self, batch: Batch) -> Loss:
-        assert batch.tokens is not None
+        tokens, caption = batch.tokens, batch.caption
+        assert tokens is not None
+        assert caption is not None
         _, image = self.embed(batch.views[0])
         assert image is not None
-        text = self.text(batch.tokens)
-        same = (batch.tokens[:, None] == batch.tokens[None, :]).all(-1)  # [n, n]
+        text = self.text(tokens)[caption]  # [n, d]
+        equal = (tokens[:, None] == tokens[None, :]).all(-1)  # [m, m]
+        same = equal[caption][:, caption]  # [n, n]
         scale = self.log_scale.exp()
         return Loss(clip_loss(image, text, scale, same), {"logit_scale": scale.detach()})
 

@@ -66,7 +66,8 @@ def batch_for(config: RunConfig, channels: int = 1, seed: int = 0) -> Batch:
         index=torch.arange(BATCH),
         draws=torch.rand(BATCH, 2, generator=random),
         labels=labels,
-        tokens=torch.stack([labels + 10, labels * 0 + 49407], 1).repeat(1, 8),
+        tokens=torch.stack([torch.arange(CLASSES) + 10, torch.full((CLASSES,), 49407)], 1).repeat(1, 8),
+        caption=labels,
     )
 
 
@@ -154,7 +155,8 @@ class TestEveryTrainedMethod:
             index=batch.index[shuffle],
             draws=batch.draws[shuffle],
             labels=batch.labels[shuffle] if batch.labels is not None else None,
-            tokens=batch.tokens[shuffle] if batch.tokens is not None else None,
+            tokens=batch.tokens,
+            caption=batch.caption[shuffle] if batch.caption is not None else None,
         )
         if name == "triplet":
             method.mining = "hard"
@@ -175,7 +177,8 @@ class TestEveryTrainedMethod:
             index=whole.index[:2],
             draws=whole.draws[:2],
             labels=torch.zeros(2, dtype=torch.int64),
-            tokens=whole.tokens[:1].repeat(2, 1) if whole.tokens is not None else None,
+            tokens=whole.tokens,
+            caption=torch.zeros(2, dtype=torch.int64),
         )
         with torch.autocast("cpu", torch.bfloat16):
             forward(method, pair).backward()
