@@ -177,8 +177,10 @@ PartialOption = Annotated[bool, typer.Option("--partial", help="Go on with what 
 def collate(plan: PlanArgument, partial: PartialOption = False) -> None:
     """Gather all runs into tidy results and comparison tables."""
     from replearn.collate import collate as run_collate
+    from replearn.tables import write_tables
 
-    run_collate(plan, _collated(plan, partial), partial=partial)
+    folder = run_collate(plan, _collated(plan, partial), partial=partial)
+    typer.echo(write_tables(plan, folder))
 
 
 @app.command(rich_help_panel=STEPS)
