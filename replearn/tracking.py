@@ -1,38 +1,46 @@
-"""MLflow: a finished study replayed into a tracking store, as often as you like with the same result.
+"""MLflow: a finished study replayed into a tracking store, any number of times with one result.
 
-Runs write files while they train; this module alone talks to MLflow, once, from one process. What is logged
-carries the recorded times, and a run is found again by its key, so a second sync adds nothing and a lost
-database is rebuilt from the files.
+Runs write files while they train; this module alone talks to MLflow, once, from one process. What
+is logged carries the recorded times and a run is found again by its key, so a second sync adds
+nothing and a lost database is rebuilt from the files.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
+import fcntl
+import logging
 import os
+import re
+import sqlite3
+import statistics
 import sys
-import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
+from replearn.identity import key_of
 from replearn.jsonfile import read_json, write_json
 from replearn.progress import Progress
+from replearn.recorded import Record, recorded
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities import Run
 
-STUDY, KEY, CONTENT = "replearn.study", "replearn.key", "replearn.content"
-METRIC_FILES = ("pretrain", "knn", "linear", "collapse", "text")
-BATCH = 1000
-"""Metrics per request, MLflow's limit."""
+STUDY, ROLE, RUN, KEY, CONTENT, CURRENT = (
+    f"replearn.{name}" for name in ("study", "role", "run", "key", "content", "current")
+)
+METRICS_AT_ONCE, OTHERS_AT_ONCE = 1000, 100
+"""MLflow's limits for one request."""
+
+Metrics = Sequence[tuple[str, float, int, int]]
 
 
 def track(plan_json: Path, *, receipt: Path) -> None:
     """Sync a study into the store of MLFLOW_TRACKING_URI, or into `<results>/mlflow.db`.
 
-    An unreachable store costs a warning; the receipt says what happened.
+    A store that cannot be reached or refuses costs a warning; the receipt says what happened.
 
     Args:
         plan_json: the study's plan.
@@ -40,226 +48,247 @@ def track(plan_json: Path, *, receipt: Path) -> None:
     """
     plan = read_json(plan_json)
     results = Path(plan["results"])
-    uri = os.environ.get("MLFLOW_TRACKING_URI") or local_uri(results)
+    uri = store_uri(results)
+    records = [record for run in plan["runs"] if (record := recorded(run, plan["datasets"]))]
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    logging.getLogger("mlflow").setLevel(logging.WARNING)
     from mlflow import MlflowClient
     from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
 
-    said: dict[str, Any] = {"store": without_password(uri), "study": plan["study"]}
+    said = {"study": plan["study"], "store": without_password(uri), "store_key": key_of(uri)}
     try:
-        client = MlflowClient(uri)
-        said |= _sync(client, plan, plan_json, results.resolve(), local=uri == local_uri(results))
+        with _alone(results):
+            client = MlflowClient(uri)
+            said |= _sync(client, plan, plan_json, records, None if _remote(uri) else results)
         said["status"] = "synced"
-    except (MlflowException, OSError) as error:
-        said["status"] = "not synced"
-        said["reason"] = without_password(str(error).splitlines()[0])
+    except (MlflowException, SQLAlchemyError, OSError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        said |= {"status": "unreachable", "reason": without_password(reason)}
         print(f"warning: MLflow at {said['store']}: {said['reason']}", file=sys.stderr)
-        print("  Nothing is lost: delete the receipt and run again to sync.", file=sys.stderr)
+        print("  Nothing is lost: the next start of the workflow syncs again.", file=sys.stderr)
     write_json(receipt, said)
 
 
-def forget_lost_store(receipt: Path, results: Path) -> None:
-    """Delete a receipt whose local database is gone, so that the next run syncs anew."""
-    if not receipt.is_file() or (results / "mlflow.db").exists():
+def forget_stale_receipt(receipt: Path, results: Path) -> None:
+    """Delete a receipt that does not hold (any more), so that the workflow syncs again.
+
+    It holds if the sync succeeded, into the store that would be used now, and if a local database
+    still has the study's run. A server is not asked.
+    """
+    if not receipt.is_file():
         return
-    if read_json(receipt).get("store") == local_uri(results):
+    said, uri = read_json(receipt), store_uri(results)
+    held = said.get("status") == "synced" and said.get("store_key") == key_of(uri)
+    if held and uri.startswith("sqlite:///"):
+        held = _has_run(Path(uri.removeprefix("sqlite:///")), said["parent"])
+    if not held:
         receipt.unlink()
 
 
-def local_uri(results: Path) -> str:
-    """The SQLite store beside the results."""
-    return f"sqlite:///{results / 'mlflow.db'}"
+def store_uri(results: Path) -> str:
+    """The store in use: that of the environment, else a SQLite database beside the results."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{results / 'mlflow.db'}"
 
 
 def without_password(text: str) -> str:
-    """`text` with the password of a URI in it replaced by stars."""
-    parts = urlsplit(text.strip())
-    return text.replace(f":{parts.password}@", ":***@") if parts.password else text
+    """`text` with the passwords of the URIs in it replaced by stars."""
+    return re.sub(r"(//[^/\s:@]*:)[^@\s]+@", r"\1***@", text)
+
+
+def _remote(uri: str) -> bool:
+    return uri.startswith(("http:", "https:", "databricks"))
+
+
+def _has_run(database: Path, run_id: str) -> bool:
+    if not database.is_file():
+        return False
+    query = "select 1 from runs where run_uuid = ? and lifecycle_stage = 'active'"
+    try:
+        with closing(sqlite3.connect(f"{database.resolve().as_uri()}?mode=ro", uri=True)) as opened:
+            return opened.execute(query, (run_id,)).fetchone() is not None
+    except sqlite3.Error:
+        return False
+
+
+@contextmanager
+def _alone(results: Path) -> Iterator[None]:
+    """One sync at a time: two that create a database together leave it broken."""
+    results.mkdir(parents=True, exist_ok=True)
+    with (results / ".mlflow.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def _sync(
-    client: MlflowClient, plan: Mapping[str, Any], plan_json: Path, results: Path, *, local: bool
+    client: MlflowClient,
+    plan: Mapping[str, Any],
+    plan_json: Path,
+    records: Sequence[Record],
+    local: Path | None,
 ) -> dict[str, Any]:
-    experiment = _experiment(client, plan["experiment"], results if local else None)
-    parent = _parent(client, experiment, plan)
-    added = 0
-    with Progress(len(plan["runs"]), f"MLflow {plan['study']}", "runs") as progress:
-        for run in plan["runs"]:
-            added += _sync_run(client, experiment, parent, plan, run)
-            progress.advance()
-    _finish_parent(client, parent, plan, plan_json)
-    return {"experiment": experiment, "parent": parent, "runs": len(plan["runs"]), "added": added}
+    experiment = _experiment(client, plan["experiment"], local)
+    known = _known_runs(client, experiment, plan["study"])
+    parent = _parent(client, experiment, plan, records, known)
+    written = 0
+    with Progress(len(records), f"MLflow {plan['study']}", "runs") as progress:
+        for record in records:
+            written += _sync_run(client, experiment, parent, plan["study"], record, known)
+            progress.advance(1)
+    planned = {record.name for record in records}
+    for name, run in known.items():
+        # A sync of an earlier version of the study; its numbers stay, but it is not this study's.
+        if name not in planned and run.info.run_id != parent:
+            _set_tags(client, run.info.run_id, {CURRENT: "false"}, run)
+    _finish_parent(client, parent, plan, plan_json, records)
+    return {
+        "experiment": experiment,
+        "parent": parent,
+        "runs": len(records),
+        "written": written,
+    }
 
 
-def _experiment(client: MlflowClient, name: str, results: Path | None) -> str:
+def _experiment(client: MlflowClient, name: str, local: Path | None) -> str:
     found = client.get_experiment_by_name(name)
-    if found is not None:
-        return str(found.experiment_id)
-    artifacts = (results / "mlflow-artifacts" / name).as_uri() if results else None
-    return str(client.create_experiment(name, artifact_location=artifacts))
+    if found is None:
+        place = (local / "mlflow-artifacts" / name).resolve().as_uri() if local else None
+        return str(client.create_experiment(name, artifact_location=place))
+    if found.lifecycle_stage == "deleted":
+        client.restore_experiment(found.experiment_id)
+    return str(found.experiment_id)
 
 
-def _parent(client: MlflowClient, experiment: str, plan: Mapping[str, Any]) -> str:
-    tags = {STUDY: plan["study"], "replearn.role": "study"}
-    found = _find(client, experiment, tags)
-    if found is not None:
-        return str(found.info.run_id)
-    created = client.create_run(
-        experiment,
-        run_name=plan["study"],
-        tags={**tags, "mlflow.note.content": plan["description"]},
-    )
+def _known_runs(client: MlflowClient, experiment: str, study: str) -> dict[str, Run]:
+    """The study's runs in the store by name; a version of the study itself goes by its key."""
+    found: dict[str, Run] = {}
+    token: str | None = None
+    while True:
+        page = client.search_runs([experiment], f"tags.`{STUDY}` = '{study}'", page_token=token)
+        for run in page:
+            tags = run.data.tags
+            found[tags.get(RUN) or tags.get(KEY, "")] = run
+        token = page.token
+        if not token:
+            return found
+
+
+def _parent(
+    client: MlflowClient,
+    experiment: str,
+    plan: Mapping[str, Any],
+    records: Sequence[Record],
+    known: Mapping[str, Run],
+) -> str:
+    """The study's own run, whose parameters are those that all its runs share.
+
+    Parameters cannot be changed, so a study with others gets a new one.
+    """
+    params = [set(record.params.items()) for record in records]
+    shared = dict(set.intersection(*params)) if params else {}
+    key = key_of(plan["study"], shared)
+    tags = {"mlflow.note.content": plan["description"], "title": plan["title"], CURRENT: "true"}
+    if key in known:
+        identity = str(known[key].info.run_id)
+        _set_tags(client, identity, tags, known[key])
+        return identity
+    tags |= {STUDY: plan["study"], ROLE: "study", KEY: key}
+    start = min((record.start for record in records), default=None)
+    created = client.create_run(experiment, start_time=start, run_name=plan["study"], tags=tags)
+    _log_params(client, created.info.run_id, shared)
     return str(created.info.run_id)
-
-
-def _find(client: MlflowClient, experiment: str, tags: Mapping[str, str]) -> Any:
-    wanted = " and ".join(f"tags.`{name}` = '{value}'" for name, value in tags.items())
-    runs = client.search_runs([experiment], wanted, max_results=1)
-    return runs[0] if runs else None
 
 
 def _sync_run(
     client: MlflowClient,
     experiment: str,
     parent: str,
-    plan: Mapping[str, Any],
-    run: Mapping[str, Any],
-) -> int:
-    """Log one run; 0 if the store already holds all of it."""
-    directory, evaluation = Path(run["directory"]), Path(run["evaluation"])
-    places = {name: (directory if name == "pretrain" else evaluation) for name in METRIC_FILES}
-    files = [places[name] / f"{name}.json" for name in METRIC_FILES]
-    files = [path for path in files if path.is_file()]
-    history = directory / "history.jsonl"
-    if not files or not history.is_file():
-        return 0
-    content = hashlib.sha256(b"".join(p.read_bytes() for p in [*files, history])).hexdigest()
-    tags = {STUDY: plan["study"], KEY: run["key"]}
-    found = _find(client, experiment, tags)
-    if found is not None and found.data.tags.get(CONTENT) == content:
-        return 0
-    lines = [json.loads(line) for line in history.read_text().splitlines()]
-    start, end = _milliseconds(lines[0]["time"]), _milliseconds(lines[-1]["time"])
-    labels = {name: str(run[name]) for name in ("dataset", "method", "variant", "seed")}
-    if found is None:
-        found = client.create_run(
-            experiment,
-            start_time=start,
-            run_name="/".join(labels.values()),
-            tags={**tags, **labels, "mlflow.parentRunId": parent},
+    study: str,
+    record: Record,
+    known: Mapping[str, Run],
+) -> bool:
+    """Log one run; False if the store already holds all of it."""
+    tags = record.tags | {"mlflow.parentRunId": parent, CURRENT: "true"}
+    run = known.get(record.name)
+    if run is not None and run.data.tags.get(CONTENT) == record.content:
+        _set_tags(client, run.info.run_id, tags, run)
+        return False
+    if run is None:
+        tags |= {STUDY: study, ROLE: "run", RUN: record.name, KEY: record.key}
+        run = client.create_run(
+            experiment, start_time=record.start, run_name=record.title, tags=tags
         )
-    identity = found.info.run_id
-    config = read_json(directory / "config.json")
-    results = [read_json(path) for path in files]
-    _log_params(client, identity, flattened(config))
-    _log_metrics(client, identity, [*_curves(lines), *_finals(results, end)])
-    _log_dataset(client, identity, plan, run["dataset"])
-    for path in [directory / "config.json", *files, directory / "encoder.safetensors"]:
+        _log_params(client, run.info.run_id, record.params)
+    identity = run.info.run_id
+    _log_metrics(client, identity, record.metrics)
+    _log_dataset(client, identity, record)
+    for path in record.artifacts:
         client.log_artifact(identity, str(path))
-    for name, value in results[0]["provenance"].items():
-        client.set_tag(identity, f"replearn.{name}", str(value))
-    client.set_terminated(identity, "FINISHED", end_time=end)
-    client.set_tag(identity, CONTENT, content)
-    return 1
+    status = "FINISHED" if record.status == "ok" else "FAILED"
+    client.set_terminated(identity, status, end_time=record.end)
+    # Last of all: it says that the rest has arrived.
+    _set_tags(client, identity, tags | {CONTENT: record.content}, run)
+    return True
 
 
-def flattened(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
-    """A nested configuration as `a.b` → text, in MLflow's limit of 6,000 characters a value."""
-    flat: dict[str, str] = {}
-    for name, value in config.items():
-        if isinstance(value, Mapping):
-            flat |= flattened(value, f"{prefix}{name}.")
-        elif isinstance(value, list) and value and isinstance(value[0], Mapping):
-            for number, item in enumerate(value):
-                flat |= flattened(item, f"{prefix}{name}.{number}.")
-        else:
-            flat[f"{prefix}{name}"] = str(value)[:6000]
-    return flat
+def _set_tags(client: MlflowClient, identity: str, tags: Mapping[str, str], run: Run) -> None:
+    from mlflow.entities import RunTag
 
-
-def _curves(lines: list[dict[str, Any]]) -> Iterator[tuple[str, float, int, int]]:
-    for line in lines:
-        for name, value in line.items():
-            if name not in ("time", "step") and value is not None:
-                yield f"curve/{name}", value, _milliseconds(line["time"]), line["step"]
-
-
-def _finals(
-    results: list[dict[str, Any]], timestamp: int
-) -> Iterator[tuple[str, float, int, int]]:
-    for result in results:
-        family = result["protocol"]["name"]
-        for name, value in result["metrics"].items():
-            if isinstance(value, int | float):
-                yield f"{family}/{name}", float(value), timestamp, 0
-        for name in ("wall_seconds", "peak_memory_mb"):
-            value = result["provenance"].get(name)
-            if value is not None:
-                yield f"system/{family}_{name}", float(value), timestamp, 0
+    new = [RunTag(k, v) for k, v in tags.items() if run.data.tags.get(k) != v]
+    for start in range(0, len(new), OTHERS_AT_ONCE):
+        client.log_batch(identity, tags=new[start : start + OTHERS_AT_ONCE])
 
 
 def _log_params(client: MlflowClient, identity: str, params: Mapping[str, str]) -> None:
     from mlflow.entities import Param
 
-    entries = [Param(name, value) for name, value in params.items()]
-    for start in range(0, len(entries), 100):
-        client.log_batch(identity, params=entries[start : start + 100])
+    entries = [Param(name, value) for name, value in sorted(params.items())]
+    for start in range(0, len(entries), OTHERS_AT_ONCE):
+        client.log_batch(identity, params=entries[start : start + OTHERS_AT_ONCE])
 
 
-def _log_metrics(
-    client: MlflowClient, identity: str, values: list[tuple[str, float, int, int]]
-) -> None:
+def _log_metrics(client: MlflowClient, identity: str, metrics: Metrics) -> None:
     from mlflow.entities import Metric
 
-    entries = [Metric(name, value, timestamp, step) for name, value, timestamp, step in values]
-    for start in range(0, len(entries), BATCH):
-        client.log_batch(identity, metrics=entries[start : start + BATCH])
+    entries = [Metric(*values) for values in metrics]
+    for start in range(0, len(entries), METRICS_AT_ONCE):
+        client.log_batch(identity, metrics=entries[start : start + METRICS_AT_ONCE])
 
 
-def _log_dataset(client: MlflowClient, identity: str, plan: Mapping[str, Any], name: str) -> None:
+def _log_dataset(client: MlflowClient, identity: str, record: Record) -> None:
     from mlflow.entities import Dataset, DatasetInput, InputTag
 
-    manifest = read_json(plan["datasets"][name])
-    counts = {split: facts["count"] for split, facts in manifest["splits"].items()}
-    dataset = Dataset(
-        name=name,
-        digest=manifest["digest"][:36],
-        source_type="replearn",
-        source=json.dumps({"source": manifest["source"], "digest": manifest["digest"]}),
-        schema=json.dumps({"classes": manifest["classes"]})[:60_000],
-        profile=json.dumps(counts),
-    )
-    tags = [InputTag("mlflow.data.context", "pretraining and evaluation")]
-    client.log_inputs(identity, [DatasetInput(dataset, tags)])
+    dataset = Dataset(**record.dataset)
+    context = InputTag("mlflow.data.context", "pretraining and evaluation")
+    client.log_inputs(identity, [DatasetInput(dataset, [context])])
 
 
 def _finish_parent(
-    client: MlflowClient, parent: str, plan: Mapping[str, Any], plan_json: Path
+    client: MlflowClient,
+    parent: str,
+    plan: Mapping[str, Any],
+    plan_json: Path,
+    records: Sequence[Record],
 ) -> None:
     """Means and spreads over seeds, tables and the report on the study's own run."""
-    import pandas as pd
-
+    end = max((record.end for record in records), default=None)
+    seeds: dict[str, list[float]] = {}
+    for record in records:
+        for name, value in record.headline.items():
+            seeds.setdefault(f"{record.cell}/{name}", []).append(value)
+    for name, values in seeds.items():
+        numbers = {"mean": statistics.fmean(values)}
+        if len(values) > 1:
+            numbers["sd"] = statistics.stdev(values)
+        entries = [(f"{name}_{kind}", value, end or 0, 0) for kind, value in numbers.items()]
+        _log_metrics(client, parent, entries)
     folder = plan_json.parent
-    table = pd.read_parquet(folder / "results.parquet")
-    shown = table[table["metric"].isin(["accuracy", "prompt_accuracy"])]
-    stamp = _milliseconds((folder / "results.parquet").stat().st_mtime)
-    values = []
-    columns = ["dataset", "method", "variant", "family", "metric"]
-    for names, group in shown.groupby(columns)["value"]:
-        label = "/".join(map(str, names))
-        values.append((f"{label}/mean", float(group.mean()), stamp, 0))
-        if len(group) > 1:
-            values.append((f"{label}/sd", float(group.std()), stamp, 0))
-    _log_metrics(client, parent, [value for value in values if value[1] == value[1]])
-    for path in [plan_json, folder / "results.csv", folder / "runs.csv", Path(plan["report"])]:
+    files = [plan_json, folder / "results.csv", folder / "runs.csv"]
+    for path in [*files, Path(plan["report"]), Path(plan.get("source", ""))]:
         if path.is_file():
             client.log_artifact(parent, str(path))
     if (folder / "tables").is_dir():
         client.log_artifacts(parent, str(folder / "tables"), "tables")
-    client.set_terminated(parent, "FINISHED", end_time=_milliseconds(time.time()))
-
-
-def _milliseconds(seconds: float) -> int:
-    return round(seconds * 1000)
+    client.set_terminated(parent, "FINISHED", end_time=end)

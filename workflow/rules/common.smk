@@ -1,37 +1,71 @@
 """The study of this invocation, planned once; what the rules share."""
 
+import os
 import sys
 from pathlib import Path
 
-from snakemake.exceptions import WorkflowError
-
-CHECKOUT = Path(workflow.basedir).parent if Path(workflow.basedir).name == "workflow" else Path(workflow.basedir)
+# Jobs run the very code that planned them, with the Python that runs Snakemake unless a rule's
+# conda environment or container brings its own.
+CHECKOUT = Path(workflow.basedir)
+if not (CHECKOUT / "replearn").is_dir():
+    CHECKOUT = CHECKOUT.parent
 sys.path.insert(0, str(CHECKOUT))
+for variable, folder in (
+    ("PYTHONPATH", CHECKOUT),
+    ("PATH", Path(sys.executable).parent),
+):
+    others = [
+        entry for entry in os.environ.get(variable, "").split(os.pathsep) if entry
+    ]
+    os.environ[variable] = os.pathsep.join(dict.fromkeys([str(folder), *others]))
 
 from replearn.config import load_study
 from replearn.errors import UserError
+from replearn.identity import key_of, source_digests
 from replearn.methods.options import METHODS
 from replearn.planning import plan, write
-from replearn.tracking import forget_lost_store
+from replearn.tracking import forget_stale_receipt
 
 
 def planned():
-    """The study named by --configfile alone (config/config.yaml without), changed by --config, and its plan."""
-    files = workflow.config_settings.configfiles or [CHECKOUT / "config" / "config.yaml"]
+    """The study of --configfile (config/config.yaml without), changed by --config, and its plan.
+
+    Snakemake's own `configfile:` would merge the default study into the one that was asked for.
+    """
+    files = workflow.config_settings.configfiles or [
+        CHECKOUT / "config" / "config.yaml"
+    ]
     overrides = dict(workflow.config_settings.config)
     try:
         if len(files) > 1:
             raise UserError(f"one study at a time, not {len(files)} config files")
-        study = load_study(files[0], overrides)
-        result = plan(study)
-        write(result)
+        file = Path(files[0])
+        if file.is_relative_to(Path.cwd()):
+            file = file.relative_to(Path.cwd())
+        result = plan(load_study(file, overrides))
+        if workflow.is_main_process:
+            write(result)
+            forget_stale_receipt(
+                result.study_directory / "mlflow.json", result.study.results
+            )
         return result
     except UserError as error:
-        raise WorkflowError(str(error)) from None
+        # The message alone: Snakemake would add where in this file the error was noticed.
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
 
 
 def manifest_of(wildcards):
-    return PLAN.datasets[wildcards.dataset].manifest
+    """The dataset's manifest; its digest is part of the run's key, its time stamp says nothing."""
+    return ancient(PLAN.datasets[wildcards.dataset].manifest)
+
+
+def length_of(wildcards):
+    """How long a training takes, roughly: the scheduler starts long ones first."""
+    run = RUNS.get(wildcards.key)
+    if run is None or not run.config.options.trained:
+        return 1
+    return 1 + run.config.training.epochs * max(1, len(run.config.views))
 
 
 def evaluations_of(plan):
@@ -41,17 +75,27 @@ def evaluations_of(plan):
         yield from (run.layout.evaluation / f"{name}.json" for name in names)
 
 
+def code_of(module):
+    """Changes with the code and the templates of a step that has no key of its own in its path."""
+    templates = sorted((CHECKOUT / "replearn").glob("*/templates/*"))
+    return key_of(source_digests([module]), [path.read_text() for path in templates])
+
+
 PLAN = planned()
+RUNS = {run.config.key: run for run in PLAN.runs}
 RESULTS = PLAN.study.results
 LOGS = RESULTS / "logs"
-RECEIPT = PLAN.study_directory / "mlflow.json"
-forget_lost_store(RECEIPT, RESULTS)
+RECEIPTS = [PLAN.study_directory / "mlflow.json"] if PLAN.study.tracking.enabled else []
 
 RUN = f"{RESULTS}/runs/{{dataset}}/{{method}}/{{variant}}/seed-{{seed}}/{{key}}"
 FEATURES = f"{RUN}/features-{{fkey}}"
 EVALUATION = f"{FEATURES}/evaluation-{{ekey}}"
 RUN_LOG = "{dataset}/{method}/{variant}/seed-{seed}-{key}.log"
-CAPTIONED = [name for name, options in METHODS.items() if options.supervision == "captions"]
+# Everything in it that matters is in the key, and hence in its path.
+CONFIG = ancient(f"{RUN}/config.json")
+CAPTIONED = [
+    name for name, options in METHODS.items() if options.supervision == "captions"
+]
 GPUS = 0 if PLAN.study.device == "cpu" else 1
 
 

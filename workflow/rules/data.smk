@@ -4,15 +4,15 @@ localrules:
 
 rule prepare:
     input:
-        request=f"{RESULTS}/data/{{dataset}}/{{digest}}.json",
+        request=ancient(f"{RESULTS}/data/{{dataset}}/{{digest}}.json"),
     output:
         manifest=f"{RESULTS}/data/{{dataset}}/{{digest}}/manifest.json",
-    params:
-        directory=subpath(output.manifest, parent=True),
     log:
         f"{LOGS}/prepare/{{dataset}}-{{digest}}.log",
+    retries: 1
     conda:
         "../../environment.yml"
-    retries: 1
+    params:
+        directory=subpath(output.manifest, parent=True),
     shell:
-        "replearn prepare {input.request:q} --output {params.directory:q} 2>&1 | tee {log:q}"
+        "python -m replearn prepare {input.request:q} --output {params.directory:q} 2>&1 | tee {log:q}"

@@ -1,26 +1,26 @@
 # `select` has no path to test data; `evaluate` takes its frozen choice and touches them once.
 rule select:
     input:
-        config=f"{RUN}/config.json",
+        config=CONFIG,
         train=f"{FEATURES}/train.safetensors",
         validation=f"{FEATURES}/validation.safetensors",
     output:
         select=f"{EVALUATION}/select.json",
-    params:
-        features=subpath(input.train, parent=True),
-        directory=subpath(output.select, parent=True),
     log:
         f"{LOGS}/select/{{fkey}}-{{ekey}}/{RUN_LOG}",
     conda:
         "../../environment.yml"
+    params:
+        features=subpath(input.train, parent=True),
+        directory=subpath(output.select, parent=True),
     shell:
-        "replearn select {input.config:q} --features {params.features:q} --output {params.directory:q}"
+        "python -m replearn select {input.config:q} --features {params.features:q} --output {params.directory:q}"
         " --threads {threads} 2>&1 | tee {log:q}"
 
 
 rule evaluate:
     input:
-        config=f"{RUN}/config.json",
+        config=CONFIG,
         train=f"{FEATURES}/train.safetensors",
         validation=f"{FEATURES}/validation.safetensors",
         test=f"{FEATURES}/test.safetensors",
@@ -31,31 +31,31 @@ rule evaluate:
         linear=f"{EVALUATION}/linear.json",
         collapse=f"{EVALUATION}/collapse.json",
         predictions=f"{EVALUATION}/predictions.safetensors",
-    params:
-        features=subpath(input.train, parent=True),
-        directory=subpath(output.knn, parent=True),
     log:
         f"{LOGS}/evaluate/{{fkey}}-{{ekey}}/{RUN_LOG}",
     conda:
         "../../environment.yml"
+    params:
+        features=subpath(input.train, parent=True),
+        directory=subpath(output.knn, parent=True),
     shell:
-        "replearn evaluate {input.config:q} --features {params.features:q} --select {input.select:q}"
+        "python -m replearn evaluate {input.config:q} --features {params.features:q} --select {input.select:q}"
         " --output {params.directory:q} --threads {threads} 2>&1 | tee {log:q}"
 
 
 rule text:
     input:
-        config=f"{RUN}/config.json",
+        config=CONFIG,
         text=f"{FEATURES}/text.safetensors",
     output:
         text=f"{EVALUATION}/text.json",
-    params:
-        features=subpath(input.text, parent=True),
-        directory=subpath(output.text, parent=True),
     log:
         f"{LOGS}/text/{{fkey}}-{{ekey}}/{RUN_LOG}",
     conda:
         "../../environment.yml"
+    params:
+        features=subpath(input.text, parent=True),
+        directory=subpath(output.text, parent=True),
     shell:
-        "replearn text {input.config:q} --features {params.features:q} --output {params.directory:q}"
+        "python -m replearn text {input.config:q} --features {params.features:q} --output {params.directory:q}"
         " 2>&1 | tee {log:q}"

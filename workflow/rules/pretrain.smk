@@ -1,28 +1,28 @@
 rule pretrain:
     input:
-        config=f"{RUN}/config.json",
+        config=CONFIG,
         manifest=manifest_of,
     output:
         encoder=f"{RUN}/encoder.safetensors",
         pretrain=f"{RUN}/pretrain.json",
         history=f"{RUN}/history.jsonl",
-    params:
-        directory=subpath(output.encoder, parent=True),
     log:
         f"{LOGS}/pretrain/{RUN_LOG}",
+    priority: length_of
     conda:
         "../../environment.yml"
-    priority: 10
     resources:
         gpu=GPUS,
+    params:
+        directory=subpath(output.encoder, parent=True),
     shell:
-        "replearn pretrain {input.config:q} --dataset {input.manifest:q} --output {params.directory:q}"
+        "python -m replearn pretrain {input.config:q} --dataset {input.manifest:q} --output {params.directory:q}"
         " --gpus {resources.gpu} --threads {threads} 2>&1 | tee {log:q}"
 
 
 rule embed:
     input:
-        config=f"{RUN}/config.json",
+        config=CONFIG,
         manifest=manifest_of,
         encoder=rules.pretrain.output.encoder,
     output:
@@ -30,36 +30,36 @@ rule embed:
         validation=f"{FEATURES}/validation.safetensors",
         test=f"{FEATURES}/test.safetensors",
         views=f"{FEATURES}/views.safetensors",
-    params:
-        directory=subpath(output.train, parent=True),
     log:
         f"{LOGS}/embed/{{fkey}}/{RUN_LOG}",
     conda:
         "../../environment.yml"
     resources:
         gpu=GPUS,
+    params:
+        directory=subpath(output.train, parent=True),
     shell:
-        "replearn embed {input.config:q} --dataset {input.manifest:q} --encoder {input.encoder:q}"
+        "python -m replearn embed {input.config:q} --dataset {input.manifest:q} --encoder {input.encoder:q}"
         " --output {params.directory:q} --gpus {resources.gpu} --threads {threads} 2>&1 | tee {log:q}"
 
 
 rule embed_text:
     input:
-        config=f"{RUN}/config.json",
+        config=CONFIG,
         manifest=manifest_of,
         encoder=rules.pretrain.output.encoder,
     output:
         text=f"{FEATURES}/text.safetensors",
-    params:
-        directory=subpath(output.text, parent=True),
     log:
         f"{LOGS}/embed_text/{{fkey}}/{RUN_LOG}",
+    wildcard_constraints:
+        method="|".join(CAPTIONED),
     conda:
         "../../environment.yml"
     resources:
         gpu=GPUS,
-    wildcard_constraints:
-        method="|".join(CAPTIONED),
+    params:
+        directory=subpath(output.text, parent=True),
     shell:
-        "replearn embed-text {input.config:q} --dataset {input.manifest:q} --encoder {input.encoder:q}"
+        "python -m replearn embed-text {input.config:q} --dataset {input.manifest:q} --encoder {input.encoder:q}"
         " --output {params.directory:q} --gpus {resources.gpu} --threads {threads} 2>&1 | tee {log:q}"

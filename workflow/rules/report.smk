@@ -12,13 +12,17 @@ rule collate:
     output:
         results=PLAN.study_directory / "results.parquet",
         runs=PLAN.study_directory / "runs.parquet",
-        tables=multiext(f"{PLAN.study_directory}/tables/comparison", ".html", ".md", ".tex", ".csv"),
+        tables=multiext(
+            f"{PLAN.study_directory}/tables/comparison", ".html", ".md", ".tex", ".csv"
+        ),
     log:
         LOGS / "collate" / f"{PLAN.study.name}.log",
     conda:
         "../../environment.yml"
+    params:
+        code=code_of("replearn.collate"),
     shell:
-        "replearn collate {input.plan:q} 2>&1 | tee {log:q}"
+        "python -m replearn collate {input.plan:q} 2>&1 | tee {log:q}"
 
 
 rule report:
@@ -32,8 +36,10 @@ rule report:
         LOGS / "report" / f"{PLAN.study.name}.log",
     conda:
         "../../environment.yml"
+    params:
+        code=code_of("replearn.report"),
     shell:
-        "replearn report {input.plan:q} --output {output:q} 2>&1 | tee {log:q}"
+        "python -m replearn report {input.plan:q} --output {output:q} 2>&1 | tee {log:q}"
 
 
 rule track:
@@ -42,25 +48,25 @@ rule track:
         results=rules.collate.output.results,
         report=rules.report.output,
     output:
-        RECEIPT,
+        PLAN.study_directory / "mlflow.json",
     log:
         LOGS / "track" / f"{PLAN.study.name}.log",
     conda:
         "../../environment.yml"
     shell:
-        "replearn track {input.plan:q} --receipt {output:q} 2>&1 | tee {log:q}"
+        "python -m replearn track {input.plan:q} --receipt {output:q} 2>&1 | tee {log:q}"
 
 
 # No outputs: whatever is finished becomes a report each time this is asked for.
 rule report_partial:
     input:
         plan=ancient(PLAN.file),
-    params:
-        report=PLAN.report.with_name("partial.html"),
     log:
         LOGS / "report" / f"{PLAN.study.name}-partial.log",
     conda:
         "../../environment.yml"
+    params:
+        report=PLAN.report.with_name("partial.html"),
     shell:
-        "(replearn collate {input.plan:q} --partial"
-        " && replearn report {input.plan:q} --output {params.report:q} --partial) 2>&1 | tee {log:q}"
+        "(python -m replearn collate {input.plan:q} --partial"
+        " && python -m replearn report {input.plan:q} --output {params.report:q} --partial) 2>&1 | tee {log:q}"
