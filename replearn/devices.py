@@ -59,9 +59,10 @@ def lease(
     devices = [] if wanted == "cpu" else visible_devices()
     if request == "cuda" and not devices:
         raise UserError(
-            f"device: cuda, but no GPU was {'found' if gpus else 'granted'}",
-            hint="Set device: auto or device: cpu in the study, or start Snakemake with "
-            "--resources gpu=N where N GPUs are (nvidia-smi -L lists them).",
+            "the study asks for a GPU (device: cuda), "
+            + ("and this machine shows none" if gpus else "and Snakemake was given none"),
+            hint="Set device: auto or device: cpu in the study; or start Snakemake where "
+            "nvidia-smi -L lists GPUs, with --resources gpu=N for N of them.",
         )
     with ExitStack() as stack:
         if not devices:

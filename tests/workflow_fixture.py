@@ -7,14 +7,13 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 CHECKOUT = Path(__file__).parents[1]
-PARTS = ("Snakefile", "workflow", "replearn", "config", "environment.yml")
+PARTS = ("Snakefile", "workflow", "profiles", "replearn", "config", "environment.yml")
 SMOKE = "config/studies/smoke.yaml"
 
 
@@ -39,10 +38,12 @@ class FinishedStudy:
     def snakemake(self, *arguments: str, study: str = SMOKE) -> subprocess.CompletedProcess[str]:
         """Run Snakemake here as a user would; output and errors come together."""
         command = [sys.executable, "-m", "snakemake", *arguments, "--configfile", study]
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+        environment.pop("MLFLOW_TRACKING_URI", None)
         return subprocess.run(
             command,
             cwd=self.root,
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            env=environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -63,7 +64,7 @@ def copy_checkout(target: Path) -> FinishedStudy:
 
 
 @pytest.fixture(scope="session")
-def smoke_study(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FinishedStudy]:
+def smoke_study(tmp_path_factory: pytest.TempPathFactory) -> FinishedStudy:
     """The finished smoke study; read only. Its folder has a space in its name on purpose."""
     base = tmp_path_factory.getbasetemp()
     shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
@@ -75,7 +76,7 @@ def smoke_study(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FinishedSt
             copy_checkout(study.root)
             done = study.snakemake("--cores", "2")
             assert done.returncode == 0, done.stdout[-8000:]
-    yield study
+    return study
 
 
 @pytest.fixture

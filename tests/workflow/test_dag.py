@@ -23,6 +23,11 @@ def planned_methods(output: str, rule: str = "pretrain") -> set[str]:
     return set(re.findall(pattern, output, re.DOTALL))
 
 
+def planned_rules(output: str) -> set[str]:
+    """Rules of which a dry run plans jobs."""
+    return set(re.findall(r"^(?:local)?rule (\w+):", output, re.MULTILINE))
+
+
 def dry_run(study: FinishedStudy, *arguments: str) -> str:
     done = study.snakemake("--dry-run", "--quiet", "reason", *arguments)
     assert done.returncode == 0, done.stdout
@@ -90,6 +95,20 @@ def test_an_edited_metric_reevaluates_and_retrains_nothing(study_copy: FinishedS
     assert planned_methods(planned, "evaluate") == set(METHODS)
 
 
+def test_a_changed_protocol_reevaluates_and_retrains_nothing(study_copy: FinishedStudy) -> None:
+    planned = dry_run(study_copy, "--config", "evaluation={knn: {k: 7}}")
+    assert planned_methods(planned) == planned_methods(planned, "embed") == set()
+    assert planned_methods(planned, "evaluate") == set(METHODS)
+    # The configurations say so now; the next look with the old protocol finds all in place.
+    assert planned_methods(dry_run(study_copy), "evaluate") == set()
+
+
+def test_an_edited_report_is_written_anew_and_nothing_else(study_copy: FinishedStudy) -> None:
+    page = study_copy.root / "replearn" / "report" / "page.py"
+    page.write_text(page.read_text() + "\nUNUSED = 1\n")
+    assert planned_rules(dry_run(study_copy)) == {"report", "track", "study"}
+
+
 def test_a_deleted_database_is_rebuilt(study_copy: FinishedStudy) -> None:
     database = study_copy.root / "results" / "mlflow.db"
 
@@ -110,7 +129,9 @@ def test_a_deleted_database_is_rebuilt(study_copy: FinishedStudy) -> None:
 def test_the_same_seed_gives_the_same_metrics(
     smoke_study: FinishedStudy, study_copy: FinishedStudy
 ) -> None:
-    runs = [run for run in json.loads(study_copy.plan.read_text())["runs"] if run["method"] == "dino"]
+    runs = [
+        run for run in json.loads(study_copy.plan.read_text())["runs"] if run["method"] == "dino"
+    ]
     for run in runs:
         shutil.rmtree(study_copy.root / run["directory"])
     done = study_copy.snakemake("--cores", "2", "tables")

@@ -1,0 +1,82 @@
+"""What happens before the first job: which study is planned, and that planning it is light."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.workflow_fixture import CHECKOUT, FinishedStudy, copy_checkout
+
+SNAKEMAKE = """
+import sys
+from snakemake.cli import main
+try:
+    main(sys.argv[1:])
+except SystemExit as end:
+    assert not end.code, end.code
+heavy = {"torch", "torchvision", "mlflow", "sklearn", "matplotlib"} & set(sys.modules)
+print("loaded:", *sorted(heavy))
+"""
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> FinishedStudy:
+    """A fresh copy in which nothing has been run."""
+    return copy_checkout(tmp_path_factory.mktemp("fresh") / "checkout")
+
+
+def test_a_study_of_thousands_of_jobs_is_planned_without_torch(checkout: FinishedStudy) -> None:
+    study = {
+        "name": "many",
+        "datasets": {"digits": {}},
+        "methods": {"simclr": {}},
+        "seeds": list(range(1050)),
+        "training": {"batch_size": 64},
+    }
+    path = checkout.root / "many.yaml"
+    path.write_text(yaml.safe_dump(study))
+    command = [sys.executable, "-c", SNAKEMAKE, "--dry-run", "--quiet", "rules"]
+    done = subprocess.run(
+        [*command, "--cores", "2", "--configfile", str(path)],
+        cwd=checkout.root,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    counts = dict(line.split() for line in done.stdout.splitlines() if len(line.split()) == 2)
+    assert {counts[rule] for rule in ("pretrain", "embed", "select", "evaluate")} == {"1050"}
+    assert "loaded:" in done.stdout.splitlines(), "none of the heavy packages"
+
+
+def test_each_study_file_stands_alone(checkout: FinishedStudy) -> None:
+    done = checkout.snakemake("--dry-run", "datasets")
+    assert done.returncode == 0, done.stdout
+    plan = yaml.safe_load(checkout.plan.read_text())
+    assert list(plan["datasets"]) == ["digits"], "the default study is not merged into it"
+    both = ["--dry-run", "--configfile", "config/config.yaml", "config/studies/smoke.yaml"]
+    command = [sys.executable, "-m", "snakemake", *both]
+    done = subprocess.run(command, cwd=checkout.root, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "one study at a time, not 2" in done.stderr
+
+
+def test_the_command_line_overrides_the_study(checkout: FinishedStudy) -> None:
+    done = checkout.snakemake(
+        "--dry-run", "--quiet", "rules", "--config", "seeds=[3]", "methods={clip: {context: 9}}"
+    )
+    assert done.returncode == 0, done.stdout
+    plan = yaml.safe_load(checkout.plan.read_text())
+    assert {run["seed"] for run in plan["runs"]} == {3}
+
+
+def test_lint_and_format_find_nothing(checkout: FinishedStudy) -> None:
+    lint = checkout.snakemake("--lint")
+    assert lint.returncode == 0, lint.stdout
+    files = [CHECKOUT / "Snakefile", CHECKOUT / "workflow"]
+    tidy = [str(Path(sys.executable).with_name("snakefmt")), "--check", *map(str, files)]
+    done = subprocess.run(tidy, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
