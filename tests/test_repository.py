@@ -207,6 +207,12 @@ def test_paths_and_commands_of_a_document_exist(path: Path) -> None:
     assert [place for place in places if not (ROOT / place).exists()] == []
 
 
+def test_every_decision_is_in_the_index() -> None:
+    index = (ROOT / "docs" / "index.md").read_text(encoding="utf-8")
+    decisions = sorted(path.name for path in (ROOT / "docs" / "decisions").glob("*.md"))
+    assert [decision for decision in decisions if f"](decisions/{decision})" not in index] == []
+
+
 def called(program: str, document: str) -> set[str]:
     """First arguments with which a Markdown text calls a program, in console blocks and spans."""
     blocks = "\n".join(re.findall(r"```console\n(.*?)```", document, re.DOTALL))
