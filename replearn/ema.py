@@ -20,12 +20,12 @@ def frozen_copy(module: M) -> M:
 
 @torch.no_grad()
 def update_ema(average: nn.Module, online: nn.Module, momentum: float) -> None:
-    """average ← momentum · average + (1 − momentum) · online; buffers (BatchNorm statistics) follow as they are."""
+    """average ← momentum · average + (1 − momentum) · online; buffers, such as BatchNorm's, are copied."""
     torch._foreach_lerp_(list(average.parameters()), list(online.parameters()), 1 - momentum)
     for mean, current in zip(average.buffers(), online.buffers(), strict=True):
         mean.copy_(current)
 
 
 def cosine_momentum(base: float, progress: float) -> float:
-    """Momentum that rises from `base` to 1 along a half cosine (BYOL, section 3.3): 1 − (1 − base)(cos πp + 1)/2."""
+    """Momentum that rises from `base` to 1: 1 − (1 − base)(cos πp + 1)/2 (BYOL, section 3.3)."""
     return 1 - (1 - base) * (math.cos(math.pi * progress) + 1) / 2

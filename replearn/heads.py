@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -15,7 +17,7 @@ def mlp(inputs: int, hidden: int, outputs: int, layers: int) -> nn.Module:
         return nn.Identity()
     widths = [inputs, *[hidden] * (layers - 1)]
     blocks: list[nn.Module] = []
-    for before, after in zip(widths[:-1], widths[1:], strict=True):
+    for before, after in pairwise(widths):
         blocks += [nn.Linear(before, after, bias=False), nn.BatchNorm1d(after), nn.ReLU()]
     return nn.Sequential(*blocks, nn.Linear(widths[-1], outputs))
 
@@ -42,7 +44,7 @@ class PrototypeHead(nn.Module):
         super().__init__()
         widths = [inputs, *[hidden] * (layers - 1)]
         blocks: list[nn.Module] = []
-        for before, after in zip(widths[:-1], widths[1:], strict=True):
+        for before, after in pairwise(widths):
             blocks += [nn.Linear(before, after), nn.GELU()]
         self.bottleneck = nn.Sequential(*blocks, nn.Linear(widths[-1], bottleneck))
         self.prototypes = Prototypes(bottleneck, prototypes)

@@ -46,7 +46,7 @@ class {title}(Method):
         return Loss({name}_loss(a, b))
 '''
 
-OPTIONS = '''class {title}Options(MethodOptions):
+OPTIONS = """class {title}Options(MethodOptions):
     method: Literal["{name}"] = "{name}"
     implementation: ClassVar[str] = "replearn.methods.{name}:{title}"
     views: ClassVar[int | None] = 2
@@ -54,7 +54,7 @@ OPTIONS = '''class {title}Options(MethodOptions):
     output: Width = 128
 
 
-'''
+"""
 
 RECIPES = {
     "small": """  {name}:

@@ -18,7 +18,9 @@ from tests.test_config import study_with
 ROOT = Path(__file__).parents[1]
 
 
-def replearn(*arguments: str, cwd: Path | None = None, code: Path = ROOT) -> subprocess.CompletedProcess[str]:
+def replearn(
+    *arguments: str, cwd: Path | None = None, code: Path = ROOT
+) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "replearn.cli", *arguments],
         capture_output=True,
@@ -86,7 +88,17 @@ def test_a_new_method_passes_the_contract_at_once(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "replearn/methods/vicreg.py").is_file()
     run = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "vicreg and not golden", "tests/methods"],
+        [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-q",
+            "-p",
+            "no:cacheprovider",
+            "-k",
+            "vicreg and not golden",
+            "tests/methods",
+        ],
         cwd=tmp_path,
         capture_output=True,
         text=True,

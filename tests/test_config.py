@@ -86,12 +86,12 @@ def test_a_mistake_is_one_message_that_names_key_and_remedy(
 
 @pytest.mark.parametrize("text", ["", "- a\n- b\n", "a: [", "just text"])
 def test_a_file_that_is_no_study_is_refused(tmp_path: Path, text: str) -> None:
-    with pytest.raises(UserError, match="study.yaml"):
+    with pytest.raises(UserError, match=r"study\.yaml"):
         load_study(write(tmp_path, text))
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="nowhere.yaml.*not found"):
+    with pytest.raises(UserError, match=r"nowhere\.yaml.*not found"):
         load_study(tmp_path / "nowhere.yaml")
 
 

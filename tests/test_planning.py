@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from replearn.config import merged, parse_study, read_run_config
+from replearn.config import parse_study, read_run_config
 from replearn.errors import UserError
 from replearn.planning import Plan, plan, write
 from tests.test_config import BASE, study_with
@@ -69,7 +69,7 @@ def test_an_evaluation_option_moves_the_evaluation_alone(tmp_path: Path) -> None
 
 def test_order_in_the_file_does_not_matter(tmp_path: Path) -> None:
     raw = {**BASE, "results": str(tmp_path)}
-    turned = dict(reversed([(k, v) for k, v in raw.items()]))
+    turned = dict(reversed(list(raw.items())))
     turned["methods"] = dict(reversed(list(raw["methods"].items())))
     assert keys(plan(parse_study(raw, "a"))) == keys(plan(parse_study(turned, "b")))
 
@@ -140,7 +140,9 @@ def test_editing_a_method_moves_its_key_alone_and_a_comment_moves_none(tmp_path:
     byol = copy / "replearn" / "methods" / "byol.py"
     source = byol.read_text()
     before = keys_now()
-    byol.write_text('"""Another docstring."""\n' + source.partition('"""\n\nfrom')[2].join(["from", ""]))
+    byol.write_text(
+        '"""Another docstring."""\n' + source.partition('"""\n\nfrom')[2].join(["from", ""])
+    )
     assert "from __future__" in byol.read_text()
     assert keys_now() == before, "a docstring"
     byol.write_text(source.replace("\n\n\n", "\n\n\n# a comment\n\n"))

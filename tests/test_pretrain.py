@@ -65,7 +65,10 @@ def same(a: RunLayout, b: RunLayout) -> None:
     assert first.keys() == second.keys()
     for name, tensor in first.items():
         assert torch.equal(tensor, second[name]), name
-    assert json.loads(a.pretrain.read_text())["metrics"] == json.loads(b.pretrain.read_text())["metrics"]
+    assert (
+        json.loads(a.pretrain.read_text())["metrics"]
+        == json.loads(b.pretrain.read_text())["metrics"]
+    )
     assert curves(a) == curves(b)
 
 
@@ -110,7 +113,9 @@ def start(study: Plan, method: str, root: Path) -> subprocess.Popen[bytes]:
     run = next(run for run in study.runs if run.config.method == method)
     command = [sys.executable, "-c", KILLED, str(run.layout.config)]
     command += [str(study.datasets["digits"].directory), str(root)]
-    return subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, stderr=subprocess.PIPE)
+    return subprocess.Popen(
+        command, env={**os.environ, "OMP_NUM_THREADS": "1"}, stderr=subprocess.PIPE
+    )
 
 
 def wait_for(path: Path, process: subprocess.Popen[bytes]) -> None:
@@ -167,4 +172,6 @@ def test_a_loss_that_diverges_ends_with_a_message(study: Plan, tmp_path: Path) -
 def test_history_is_written_every_few_steps(study: Plan, tmp_path: Path) -> None:
     steps = [line["step"] for line in curves(run_once(study, "supcon", tmp_path))]
     per_epoch = 450 // 32
-    assert steps == sorted({0, *range(LOG_EVERY, 3 * per_epoch, LOG_EVERY), *(per_epoch * e for e in (1, 2, 3))})
+    assert steps == sorted(
+        {0, *range(LOG_EVERY, 3 * per_epoch, LOG_EVERY), *(per_epoch * e for e in (1, 2, 3))}
+    )

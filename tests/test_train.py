@@ -106,7 +106,11 @@ def test_uniforms_depend_on_the_sample_alone_and_are_uniform() -> None:
     assert drawn.min() >= 0 and drawn.max() < 1
     assert (drawn.mean(0) - 0.5).abs().max() < 0.01
     assert (torch.corrcoef(drawn.T) - torch.eye(8)).abs().max() < 0.03
-    for other in (uniforms(4, 5, index, 1, 8), uniforms(3, 6, index, 1, 8), uniforms(3, 5, index, 2, 8)):
+    for other in (
+        uniforms(4, 5, index, 1, 8),
+        uniforms(3, 6, index, 1, 8),
+        uniforms(3, 5, index, 2, 8),
+    ):
         assert torch.corrcoef(torch.stack([drawn[:, 0], other[:, 0]]))[0, 1].abs() < 0.03
 
 

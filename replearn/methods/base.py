@@ -74,7 +74,7 @@ class Method(nn.Module, ABC):
         """Called after each optimiser step; `progress` runs from 0 to 1 over the training."""
 
     def fit(self, images: Tensor) -> None:
-        """Set what is computed rather than trained from normalised images [n, c, h, w]; once, before training."""
+        """Compute what is not trained, once, from normalised training images [n, c, h, w]."""
 
     def frozen(self, progress: float) -> tuple[nn.Parameter, ...]:
         """Parameters that get no gradient step at this point of the training."""

@@ -91,7 +91,7 @@ def _subspace_iteration(centred: Tensor, count: int, rounds: int = 20) -> Tensor
     """Randomised block power method (Halko, Martinsson & Tropp, 2011, algorithm 4.4) → [d, count]."""
     width = min(count + 16, *centred.shape)
     start = torch.randn(centred.shape[1], width, generator=torch.Generator().manual_seed(0))
-    basis = torch.linalg.qr(start.to(centred))[0]
+    basis: Tensor = torch.linalg.qr(start.to(centred))[0]
     for _ in range(rounds):
         basis = torch.linalg.qr(centred.T @ (centred @ basis))[0]
     rotation: Tensor = torch.linalg.svd(centred @ basis, full_matrices=False)[2].T

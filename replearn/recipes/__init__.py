@@ -37,7 +37,7 @@ class Recipe(BaseModel):
     methods: dict[str, MethodRecipe]
 
     def of(self, method: str) -> MethodRecipe:
-        """The block of one method; a method without one trains by its options' defaults on two plain views."""
+        """The block of one method; without one, its options' defaults and two plain views."""
         return self.methods.get(method, MethodRecipe(source="defaults", views=[{}, {}]))
 
 

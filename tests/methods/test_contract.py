@@ -66,7 +66,9 @@ def batch_for(config: RunConfig, channels: int = 1, seed: int = 0) -> Batch:
         index=torch.arange(BATCH),
         draws=torch.rand(BATCH, 2, generator=random),
         labels=labels,
-        tokens=torch.stack([torch.arange(CLASSES) + 10, torch.full((CLASSES,), 49407)], 1).repeat(1, 8),
+        tokens=torch.stack([torch.arange(CLASSES) + 10, torch.full((CLASSES,), 49407)], 1).repeat(
+            1, 8
+        ),
         caption=labels,
     )
 
