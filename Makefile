@@ -110,6 +110,9 @@ $(STAMP): requirements.lock pyproject.toml
 	"$(BIN)/python" -m pip install --disable-pip-version-check --no-compile --progress-bar off \
 	  --require-hashes -r requirements.lock 2>&1 | tee $(VENV)/install.log | { $(SHOW_PIP); } \
 	|| { echo "The installation did not finish; pip's account is in $(VENV)/install.log" >&2; exit 1; }
+# Where Python may not write bytecode, as in many containers, every job would compile torch anew.
+# (A few packages hold files for other Pythons, which do not compile.)
+	@"$(BIN)/python" -m compileall -q -j 0 $(VENV)/lib >/dev/null 2>&1 || true
 	@"$(BIN)/python" -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@echo "$(CURDIR)" > $(STAMP)
 	@echo "The environment is ready."
