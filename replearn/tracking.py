@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 STUDY, ROLE, RUN, KEY, CONTENT, CURRENT = (
     f"replearn.{name}" for name in ("study", "role", "run", "key", "content", "current")
 )
+SHARED = ("dataset.", "encoder.", "training.")
+"""Parameters that belong to the study if all its runs have them alike."""
+
 METRICS_AT_ONCE, OTHERS_AT_ONCE = 1000, 100
 """MLflow's limits for one request."""
 
@@ -53,6 +56,8 @@ def track(plan_json: Path, *, receipt: Path) -> None:
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    # It prints addresses of runs, with the password if the store's has one.
+    os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
     logging.getLogger("mlflow").setLevel(logging.WARNING)
     from mlflow import MlflowClient
     from mlflow.exceptions import MlflowException
@@ -90,12 +95,12 @@ def forget_stale_receipt(receipt: Path, results: Path) -> None:
 
 def store_uri(results: Path) -> str:
     """The store in use: that of the environment, else a SQLite database beside the results."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{results / 'mlflow.db'}"
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{results.resolve() / 'mlflow.db'}"
 
 
 def without_password(text: str) -> str:
     """`text` with the passwords of the URIs in it replaced by stars."""
-    return re.sub(r"(//[^/\s:@]*:)[^@\s]+@", r"\1***@", text)
+    return re.sub(r"(//[^/\s:@]*:)[^\s/]*@", r"\1***@", text)
 
 
 def _remote(uri: str) -> bool:
@@ -132,23 +137,20 @@ def _sync(
     experiment = _experiment(client, plan["experiment"], local)
     known = _known_runs(client, experiment, plan["study"])
     parent = _parent(client, experiment, plan, records, known)
+    children = {run.data.tags.get(RUN, ""): run for run in known if not _is_study(run)}
     written = 0
     with Progress(len(records), f"MLflow {plan['study']}", "runs") as progress:
         for record in records:
-            written += _sync_run(client, experiment, parent, plan["study"], record, known)
+            run = children.get(record.name)
+            written += _sync_run(client, experiment, parent, plan["study"], record, run)
             progress.advance(1)
     planned = {record.name for record in records}
-    for name, run in known.items():
-        # A sync of an earlier version of the study; its numbers stay, but it is not this study's.
-        if name not in planned and run.info.run_id != parent:
+    for run in known:
+        # Of an earlier version of the study: its numbers stay, but it is no longer this study's.
+        if run.info.run_id != parent and run.data.tags.get(RUN) not in planned:
             _set_tags(client, run.info.run_id, {CURRENT: "false"}, run)
     _finish_parent(client, parent, plan, plan_json, records)
-    return {
-        "experiment": experiment,
-        "parent": parent,
-        "runs": len(records),
-        "written": written,
-    }
+    return {"experiment": experiment, "parent": parent, "runs": len(records), "written": written}
 
 
 def _experiment(client: MlflowClient, name: str, local: Path | None) -> str:
@@ -161,18 +163,20 @@ def _experiment(client: MlflowClient, name: str, local: Path | None) -> str:
     return str(found.experiment_id)
 
 
-def _known_runs(client: MlflowClient, experiment: str, study: str) -> dict[str, Run]:
-    """The study's runs in the store by name; a version of the study itself goes by its key."""
-    found: dict[str, Run] = {}
+def _known_runs(client: MlflowClient, experiment: str, study: str) -> list[Run]:
+    """What the store has of the study, newest first: its runs, and runs of the study itself."""
+    found: list[Run] = []
     token: str | None = None
     while True:
         page = client.search_runs([experiment], f"tags.`{STUDY}` = '{study}'", page_token=token)
-        for run in page:
-            tags = run.data.tags
-            found[tags.get(RUN) or tags.get(KEY, "")] = run
+        found += page
         token = page.token
         if not token:
             return found
+
+
+def _is_study(run: Run) -> bool:
+    return bool(run.data.tags.get(ROLE) == "study")
 
 
 def _parent(
@@ -180,25 +184,28 @@ def _parent(
     experiment: str,
     plan: Mapping[str, Any],
     records: Sequence[Record],
-    known: Mapping[str, Run],
+    known: Sequence[Run],
 ) -> str:
-    """The study's own run, whose parameters are those that all its runs share.
+    """The study's own run, whose parameters are those of budget, encoder and data that all share.
 
-    Parameters cannot be changed, so a study with others gets a new one.
+    Parameters cannot be changed, so a study that contradicts those of its run gets a new one.
     """
-    params = [set(record.params.items()) for record in records]
-    shared = dict(set.intersection(*params)) if params else {}
-    key = key_of(plan["study"], shared)
+    groups = [
+        {item for item in record.params.items() if item[0].startswith(SHARED)} for record in records
+    ]
+    shared = set.intersection(*groups) if groups else set()
     tags = {"mlflow.note.content": plan["description"], "title": plan["title"], CURRENT: "true"}
-    if key in known:
-        identity = str(known[key].info.run_id)
-        _set_tags(client, identity, tags, known[key])
-        return identity
-    tags |= {STUDY: plan["study"], ROLE: "study", KEY: key}
-    start = min((record.start for record in records), default=None)
-    created = client.create_run(experiment, start_time=start, run_name=plan["study"], tags=tags)
-    _log_params(client, created.info.run_id, shared)
-    return str(created.info.run_id)
+    for run in filter(_is_study, known):
+        if run.data.params.items() <= shared:
+            break
+    else:
+        tags |= {STUDY: plan["study"], ROLE: "study"}
+        start = min((record.start for record in records), default=None)
+        run = client.create_run(experiment, start_time=start, run_name=plan["study"], tags=tags)
+    identity = str(run.info.run_id)
+    _set_tags(client, identity, tags, run)
+    _log_params(client, identity, dict(shared - run.data.params.items()))
+    return identity
 
 
 def _sync_run(
@@ -207,11 +214,10 @@ def _sync_run(
     parent: str,
     study: str,
     record: Record,
-    known: Mapping[str, Run],
+    run: Run | None,
 ) -> bool:
     """Log one run; False if the store already holds all of it."""
     tags = record.tags | {"mlflow.parentRunId": parent, CURRENT: "true"}
-    run = known.get(record.name)
     if run is not None and run.data.tags.get(CONTENT) == record.content:
         _set_tags(client, run.info.run_id, tags, run)
         return False
