@@ -18,6 +18,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
@@ -110,6 +111,7 @@ def _resolved(entry: str, present: Sequence[Sequence[str]]) -> str | None:
     return matches[0] if len(matches) == 1 else None
 
 
+@lru_cache
 def _present_devices() -> list[list[str]]:
     """UUIDs by GPU, in the driver's order: its own, or those of its MIG instances."""
     try:

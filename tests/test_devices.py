@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from replearn.devices import lease, visible_devices
+from replearn.devices import _present_devices, lease, visible_devices
 from replearn.errors import UserError
 
 TWO = """GPU 0: NVIDIA H200 (UUID: GPU-aaaa1111-0000-4000-8000-000000000000)
@@ -39,6 +39,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def drives(tools: Path, listing: str) -> None:
+    _present_devices.cache_clear()
     (tools / "listing").write_text(listing)
     command = tools / "nvidia-smi"
     command.write_text(f'#!/bin/sh\ncat "{tools}/listing"\n')
@@ -46,6 +47,7 @@ def drives(tools: Path, listing: str) -> None:
 
 
 def no_driver(tools: Path) -> None:
+    _present_devices.cache_clear()
     (tools / "nvidia-smi").write_text("#!/bin/sh\necho 'No devices were found' >&2\nexit 6\n")
 
 

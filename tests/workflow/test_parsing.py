@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.workflow_fixture import CHECKOUT, FinishedStudy, copy_checkout
+from tests.workflow_fixture import CHECKOUT, SMOKE, FinishedStudy, copy_checkout
 
 SNAKEMAKE = """
 import sys
@@ -71,6 +73,46 @@ def test_the_command_line_overrides_the_study(checkout: FinishedStudy) -> None:
     assert done.returncode == 0, done.stdout
     plan = yaml.safe_load(checkout.plan.read_text())
     assert {run["seed"] for run in plan["runs"]} == {3}
+
+
+@pytest.mark.parametrize(
+    ("cards", "device", "asked"),
+    [(0, "auto", set()), (2, "auto", {"1"}), (0, "cuda", {"1"}), (2, "cpu", set())],
+)
+def test_jobs_ask_for_a_gpu_where_they_would_use_one(
+    checkout: FinishedStudy,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    cards: int,
+    device: str,
+    asked: set[str],
+) -> None:
+    driver = tmp_path / "nvidia-smi"
+    listed = "".join(f"echo 'GPU {n}: NVIDIA H200 (UUID: GPU-{n}abc)'\n" for n in range(cards))
+    driver.write_text(f"#!/bin/sh\n{listed}")
+    driver.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
+    command = [sys.executable, "-m", "snakemake", "--dry-run", "--quiet", "reason", "--cores", "8"]
+    done = subprocess.run(
+        [*command, "--configfile", SMOKE, "--config", f"device={device}", "seeds=[0]"],
+        cwd=checkout.root,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "rule pretrain:" in done.stdout
+    assert set(re.findall(r"\bgpu=(\d+)", done.stdout)) - {"0"} == asked
+
+
+def test_the_slurm_profile_is_complete(checkout: FinishedStudy) -> None:
+    done = checkout.snakemake(
+        "--dry-run", "--quiet", "host", "--profile", "workflow/profiles/slurm"
+    )
+    assert done.returncode == 0, done.stdout
+    training = done.stdout.partition("rule pretrain:")[2].partition("rule ")[0]
+    assert "runtime=1440" in training
 
 
 def test_lint_and_format_find_nothing(checkout: FinishedStudy) -> None:

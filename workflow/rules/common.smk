@@ -20,6 +20,7 @@ for variable, folder in (
     os.environ[variable] = os.pathsep.join(dict.fromkeys([str(folder), *others]))
 
 from replearn.config import load_study
+from replearn.devices import visible_devices
 from replearn.errors import UserError
 from replearn.identity import key_of, source_digests
 from replearn.methods.options import METHODS
@@ -68,6 +69,13 @@ def length_of(wildcards):
     return 1 + run.config.training.epochs * max(1, len(run.config.views))
 
 
+def gpus_of(wildcards):
+    """GPUs that a job asks for: none if it would stay on the CPU anyway, so that no limit slows it."""
+    if PLAN.study.device == "auto" and workflow.local_exec:
+        return 1 if visible_devices() else 0
+    return 0 if PLAN.study.device == "cpu" else 1
+
+
 def evaluations_of(plan):
     """Every metrics file of the study."""
     for run in plan.runs:
@@ -96,7 +104,6 @@ CONFIG = ancient(f"{RUN}/config.json")
 CAPTIONED = [
     name for name, options in METHODS.items() if options.supervision == "captions"
 ]
-GPUS = 0 if PLAN.study.device == "cpu" else 1
 
 
 wildcard_constraints:

@@ -12,7 +12,7 @@ rule pretrain:
     conda:
         "../../environment.yml"
     resources:
-        gpu=GPUS,
+        gpu=gpus_of,
     params:
         directory=subpath(output.encoder, parent=True),
     shell:
@@ -35,7 +35,7 @@ rule embed:
     conda:
         "../../environment.yml"
     resources:
-        gpu=GPUS,
+        gpu=gpus_of,
     params:
         directory=subpath(output.train, parent=True),
     shell:
@@ -57,7 +57,7 @@ rule embed_text:
     conda:
         "../../environment.yml"
     resources:
-        gpu=GPUS,
+        gpu=gpus_of,
     params:
         directory=subpath(output.text, parent=True),
     shell:
