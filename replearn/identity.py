@@ -65,16 +65,19 @@ def source_digests(roots: Iterable[str]) -> dict[str, str]:
     return digests
 
 
+@lru_cache
 def training_sources(implementation: str) -> dict[str, str]:
     """Digests of what determines a method's weights; `implementation` is its "module:Class"."""
     return source_digests(["replearn.pretrain", implementation.partition(":")[0]])
 
 
+@lru_cache
 def feature_sources() -> dict[str, str]:
     """Digests of what turns a trained network into feature files."""
     return source_digests(["replearn.embed"])
 
 
+@lru_cache
 def evaluation_sources() -> dict[str, str]:
     """Digests of what turns feature files into metrics."""
     return source_digests(["replearn.evaluate.run"])
