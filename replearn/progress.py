@@ -73,8 +73,10 @@ class Progress:
     def line(self) -> str:
         """The progress as one line of text."""
         elapsed = max(time.monotonic() - self.start, 1e-9)
+        if not self.total:
+            return f"{self.label} done  elapsed {duration(elapsed)}"
         rate = (self.done - self.start_done) / elapsed
-        share = 100 * self.done / self.total if self.total else 100.0
+        share = 100 * self.done / self.total
         parts = [f"{self.label} {share:3.0f}%", f"{self.done:,}/{self.total:,} {self.unit}"]
         parts += [_scalar(name, value) for name, value in self.scalars.items()]
         if rate > 0:

@@ -51,3 +51,7 @@ def test_a_terminal_redraws_one_line() -> None:
 
 def test_durations_read_well() -> None:
     assert [duration(s) for s in (0, 8.4, 59, 200, 7500)] == ["0s", "8s", "59s", "3m20s", "2h05m"]
+
+
+def test_nothing_to_count_is_simply_done() -> None:
+    assert Progress(0, "random_init", stream=io.StringIO()).line() == "random_init done  elapsed 0s"

@@ -186,7 +186,7 @@ class TestEveryTrainedMethod:
             forward(method, pair).backward()
 
 
-@pytest.mark.parametrize("encoder", ["convnet", "resnet18", "vit_tiny"])
+@pytest.mark.parametrize("encoder", ["convnet", "resnet18", "resnet50", "vit_tiny", "vit_small"])
 @pytest.mark.parametrize("name", ["dino", "simclr"])
 def test_every_encoder_takes_the_views(name: str, encoder: str) -> None:
     config = run_config(name, encoder)
