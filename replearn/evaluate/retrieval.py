@@ -38,7 +38,7 @@ def recall_at(
     """Share of queries with a correct answer among the k most similar, in both directions.
 
     Row i of `text` is the caption of row i of `image`. Images whose captions are equal share a
-    group, and any caption or image of the query's group is a correct answer.
+    group: their caption is one candidate for an image, and each of them a correct answer to it.
 
     Args:
         image, text: [n, d], need not be normalised.
@@ -54,19 +54,31 @@ def recall_at(
         raise ValueError("image, text and groups must have the same number of rows")
     a, b = F.normalize(image.float(), dim=1), F.normalize(text.float(), dim=1)
     recalls = {}
-    for name, queries, answers in (("image_to_text", a, b), ("text_to_image", b, a)):
-        rank = _ranks(queries, answers, groups)
+    distinct = _first_rows(groups)
+    ranks = {
+        "image_to_text": _ranks(a, b[distinct], groups, groups[distinct]),
+        "text_to_image": _ranks(b, a, groups, groups),
+    }
+    for name, rank in ranks.items():
         for k in ks:
             recalls[f"{name}_r{k}"] = (rank < k).double().mean().item()
     return recalls
 
 
-def _ranks(queries: Tensor, answers: Tensor, groups: Tensor) -> Tensor:
+def _first_rows(groups: Tensor) -> Tensor:
+    """The first row of each group, int64 [number of groups]."""
+    inverse = groups.unique(return_inverse=True)[1]
+    rows = torch.arange(len(groups), device=groups.device)
+    start = torch.full_like(rows, len(rows))[: int(inverse.max()) + 1]
+    return start.scatter_reduce(0, inverse, rows, "amin")
+
+
+def _ranks(queries: Tensor, answers: Tensor, asked: Tensor, offered: Tensor) -> Tensor:
     """How many wrong answers are at least as similar as the best correct one, int64 [n]."""
     ranks = []
     for start in range(0, len(queries), CHUNK):
         similarity = queries[start : start + CHUNK] @ answers.T
-        right = groups[start : start + CHUNK, None] == groups[None]
+        right = asked[start : start + CHUNK, None] == offered[None]
         best = similarity.masked_fill(~right, -torch.inf).amax(1, keepdim=True)
         ranks.append(((similarity >= best) & ~right).sum(1))
     return torch.cat(ranks)

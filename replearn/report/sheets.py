@@ -113,6 +113,10 @@ def texts(board: Standings) -> Markup:
                 summary.mean if summary else None,
             )
         rows.append(row)
-    note = "Prompt classification, not zero-shot: the class names were seen in training captions."
-    table = Table("Images and texts in one space", columns, (Group("", tuple(rows)),), (note,))
+    notes = []
+    if any(name == "prompt_accuracy" for name, _ in shown):
+        notes.append("Prompt classification, not zero-shot: training captions named the classes.")
+    if any(name.startswith("image_to_text") for name, _ in shown):
+        notes.append("Equal captions are one candidate, and any image they belong to is correct.")
+    table = Table("Images and texts in one space", columns, (Group("", tuple(rows)),), tuple(notes))
     return Markup(to_html(table))
