@@ -166,7 +166,7 @@ def text(config: ConfigArgument, features: FeaturesOption, output: OutputOption)
     from replearn.evaluate.run import text as run_text
 
     run = read_run_config(config)
-    run_text(features, output, run.evaluation, run.identification)
+    run_text(features, output, run.identification)
 
 
 PlanArgument = Annotated[Path, typer.Argument(help="plan.json of the study.")]

@@ -180,13 +180,12 @@ def evaluate(
     write_tensors(output / "predictions.safetensors", predictions)
 
 
-def text(features: Path, output: Path, config: EvaluationConfig, run: Run) -> None:
+def text(features: Path, output: Path, run: Run) -> None:
     """Write text.json: prompt classification and retrieval in both directions on the test images.
 
     Args:
         features: directory of the feature files, with text.safetensors.
         output: directory of the evaluation.
-        config: unused settings of the other protocols; this one has none.
         run: identification of the run.
 
     Raises:

@@ -239,7 +239,7 @@ def test_text_file_for_classes_and_for_captions(tmp_path: Path) -> None:
     x, y = (t[:300] for t in pixels())
     prompts = torch.stack([x[y == c].mean(0) for c in range(10)])
     save_file({"image": x, "prompts": prompts, "labels": y}, tmp_path / "text.safetensors")
-    text(tmp_path, tmp_path, CONFIG, RUN)
+    text(tmp_path, tmp_path, RUN)
     metrics = json.loads((tmp_path / "text.json").read_text())["metrics"]
     assert metrics["prompt_accuracy"] > 0.8
     assert metrics["image_to_text_r1"] is None
@@ -249,7 +249,7 @@ def test_text_file_for_classes_and_for_captions(tmp_path: Path) -> None:
         {"image": x, "text": noisy, "caption_group": torch.arange(300)},
         tmp_path / "text.safetensors",
     )
-    text(tmp_path, tmp_path, CONFIG, RUN)
+    text(tmp_path, tmp_path, RUN)
     content = json.loads((tmp_path / "text.json").read_text())
     assert content["metrics"]["prompt_accuracy"] is None
     assert content["metrics"]["image_to_text_r1"] > 0.5
