@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from replearn.batchnorm import with_views
 from replearn.config import RunConfig
 from replearn.data.prepared import Manifest
 from replearn.encoders import EncoderShape, build_encoder
@@ -32,7 +33,10 @@ def build_method(config: RunConfig, manifest: Manifest) -> Method:
         except ValueError as error:
             raise UserError(str(error), where=f"{config.id}: encoder") from None
         shape = EncoderShape(width, manifest.channels, manifest.height, len(manifest.classes))
-        return method_class(config.options)(backbone, shape, config.options)  # type: ignore[call-arg]
+        method = method_class(config.options)
+        built: Method = method(backbone, shape, config.options)  # type: ignore[call-arg]
+    with_views(built)
+    return built
 
 
 def on_device(method: Method, device: str) -> Method:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
 from replearn.errors import UserError
+from replearn.launch import leads
 
 app = typer.Typer(
     help="Compare representation-learning methods on frozen features, and trust the number.\n\n"
@@ -59,18 +60,35 @@ def pretrain(
     gpus: GpusOption = 1,
     threads: ThreadsOption = 1,
 ) -> None:
-    """Train one method with one seed; resumes from its checkpoint if there is one."""
-    from replearn.config import read_run_config
-    from replearn.devices import lease
+    """Train one method with one seed; resumes from its checkpoint if there is one.
 
-    run = read_run_config(config)
-    with lease(run.device, gpus=gpus, jobs_per_gpu=run.jobs_per_gpu) as leased:
+    On several GPUs the batch is shared among them. torchrun --nproc-per-node N -m replearn pretrain …
+    does the same by hand, on CPUs too.
+    """
+    from replearn import launch
+    from replearn.config import read_run_config
+    from replearn.devices import lease, visible_devices
+
+    def train(device: Literal["cpu", "cuda"]) -> None:
         _limit_threads(threads)
         from replearn.data.prepared import open_prepared
         from replearn.planning import layout_of
         from replearn.pretrain import pretrain as run_pretrain
 
-        run_pretrain(run, open_prepared(dataset), layout_of(run, output), leased.device)
+        run_pretrain(run, open_prepared(dataset), layout_of(run, output), device)
+
+    run = read_run_config(config)
+    if launch.is_rank():
+        on_cpu = run.device == "cpu" or not gpus or not visible_devices()
+        with launch.joined("cpu" if on_cpu else "cuda") as device:
+            train(device)
+        return
+    with lease(run.device, gpus=gpus, jobs_per_gpu=run.jobs_per_gpu) as leased:
+        ranks = launch.shareable(run.training.batch_size, len(leased.names))
+        if ranks > 1 and run.options.trained:
+            launch.run_ranks(sys.argv[1:], ranks)
+        else:
+            train(leased.device)
 
 
 @app.command(rich_help_panel=STEPS)
@@ -256,7 +274,8 @@ def main(arguments: list[str] | None = None) -> Any:
     try:
         return app(arguments)
     except UserError as error:
-        typer.echo(f"error: {error}", err=True)
+        if leads():
+            typer.echo(f"error: {error}", err=True)
         sys.exit(2)
     except KeyboardInterrupt:
         typer.echo("stopped", err=True)

@@ -60,6 +60,12 @@ class TrainingConfig(Model):
     warmup_epochs: Annotated[float, Field(ge=0)] = 0.0
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """"auto" is bfloat16 on a GPU that has it and float32 elsewhere."""
+    engine: Literal["fast", "plain"] = "fast"
+    """"plain" computes each step without the fast paths: the same up to rounding, to check them against."""
+    compile: Literal["off", "kernels", "graphs"] = "off"
+    """torch.compile: "kernels" fuses operations, "graphs" also replays them as CUDA graphs."""
+    images: Literal["auto", "resident", "streamed"] = "auto"
+    """Where the training images are: on the device, or on disk and streamed; "auto" decides by size."""
     monitor: MonitorConfig = MonitorConfig()
 
 
@@ -155,6 +161,9 @@ class Study(Model):
     tracking: TrackingConfig = TrackingConfig()
     device: Literal["auto", "cpu", "cuda"] = "auto"
     jobs_per_gpu: Annotated[int, Field(ge=1)] = 1
+    """Jobs that may share a GPU."""
+    gpus_per_run: Annotated[int, Field(ge=1)] = 1
+    """GPUs that share each batch of a training."""
     results: Path = Path("results")
     reports: Path = Path("reports")
     source: str = ""

@@ -34,24 +34,24 @@ REMIND_SECONDS = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """What a job runs on: "cpu", or "cuda" with the identifier of its device."""
+    """What a job runs on: "cpu", or "cuda" with the identifiers of its devices."""
 
     device: Literal["cpu", "cuda"]
-    name: str | None = None
+    names: tuple[str, ...] = ()
 
 
 @contextmanager
 def lease(
     request: Literal["auto", "cpu", "cuda"], *, gpus: int = 1, jobs_per_gpu: int = 1
 ) -> Iterator[Lease]:
-    """Hold a graphics card, or settle for the CPU; waits while all cards are taken.
+    """Hold graphics cards, or settle for the CPU; waits while too many cards are taken.
 
-    Within the context, CUDA_VISIBLE_DEVICES names the leased device alone (none on the CPU).
+    Within the context, CUDA_VISIBLE_DEVICES names the leased devices alone (none on the CPU).
 
     Args:
         request: "auto" takes a card if there is one, "cuda" insists on it.
-        gpus: what the scheduler granted; 0 means the CPU, whatever is there.
-        jobs_per_gpu: jobs that may share a card, if all of them allow it.
+        gpus: what the scheduler granted; 0 means the CPU, whatever is there. Of several, those that exist.
+        jobs_per_gpu: jobs that may share a card, if all of them allow it; a job on several shares none.
 
     Raises:
         UserError: "cuda" was asked for and there is no card.
@@ -70,13 +70,14 @@ def lease(
             stack.enter_context(_environment(VISIBLE, ""))
             yield Lease("cpu")
             return
-        if len(devices) == 1 and "SLURM_JOB_ID" in os.environ:
-            # Slurm gave this job its device; two jobs may see different ones under the same number.
-            yield Lease("cuda", devices[0])
+        count = min(gpus, len(devices))
+        if len(devices) == count and "SLURM_JOB_ID" in os.environ:
+            # Slurm gave this job its devices; two jobs may see different ones under the same number.
+            yield Lease("cuda", tuple(devices))
             return
-        name = stack.enter_context(_locked(devices, jobs_per_gpu))
-        stack.enter_context(_environment(VISIBLE, name))
-        yield Lease("cuda", name)
+        names = stack.enter_context(_locked(devices, count, jobs_per_gpu if count == 1 else 1))
+        stack.enter_context(_environment(VISIBLE, ",".join(names)))
+        yield Lease("cuda", names)
 
 
 def visible_devices() -> list[str]:
@@ -132,26 +133,34 @@ def _present_devices() -> list[list[str]]:
 
 
 @contextmanager
-def _locked(devices: Sequence[str], jobs_per_gpu: int) -> Iterator[str]:
-    """Wait for a free place on one of `devices` and hold it."""
+def _locked(devices: Sequence[str], count: int, jobs_per_gpu: int) -> Iterator[tuple[str, ...]]:
+    """Wait for free places on `count` of `devices` and hold them, all at once or none."""
     started = told = time.monotonic()
     while True:
-        # All first places before any second one, so that jobs spread over the devices.
-        for place, device in itertools.product(range(jobs_per_gpu), devices):
-            files = _try_lock(device, place, jobs_per_gpu)
-            if files is None:
-                continue
-            try:
-                yield device
-            finally:
-                for file in files:
-                    os.close(file)
-            return
+        held: dict[str, list[int]] = {}
+        try:
+            # All first places before any second one, so that jobs spread over the devices.
+            for place, device in itertools.product(range(jobs_per_gpu), devices):
+                if len(held) == count:
+                    break
+                if files := _try_lock(device, place, jobs_per_gpu):
+                    held[device] = files
+            if len(held) == count:
+                yield tuple(held)
+                return
+        finally:
+            for file in itertools.chain.from_iterable(held.values()):
+                os.close(file)
         now = time.monotonic()
         if told == started or now - told >= REMIND_SECONDS:
             told = now
             waited = f", for {now - started:.0f} s now" if now - started >= 1 else ""
-            print(f"waiting for one of {len(devices)} GPU(s){waited}", file=sys.stderr, flush=True)
+            wanted = "one" if count == 1 else str(count)
+            print(
+                f"waiting for {wanted} of {len(devices)} GPU(s){waited}",
+                file=sys.stderr,
+                flush=True,
+            )
         time.sleep(POLL_SECONDS)
 
 

@@ -16,22 +16,23 @@ class History:
 
     Args:
         path: of the JSON-lines file.
-        progress: counts images; its rate goes into each line.
+        progress: counts images.
+        recording: whether to write; of several ranks, one does.
     """
 
-    def __init__(self, path: Path, progress: Progress) -> None:
-        self.path, self.progress = path, progress
+    def __init__(self, path: Path, progress: Progress, *, recording: bool = True) -> None:
+        self.path, self.progress, self.recording = path, progress, recording
         self.bytes = 0
-        self._last = (time.monotonic(), progress.done)
 
     def resume(self, size: int, images: int, complaint: str | None) -> None:
         """Cut the file to its first `size` bytes, where the checkpoint was taken."""
+        self.progress.done = self.progress.start_done = images
+        if not self.recording:
+            return
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.path.open("ab") as file:
             file.truncate(size)
         self.bytes = size
-        self.progress.done = self.progress.start_done = images
-        self._last = (time.monotonic(), images)
         if complaint:
             self.note(complaint)
         elif images:
@@ -43,12 +44,7 @@ class History:
 
     def write(self, *, step: int, epoch: float, **values: Any) -> None:
         """Append one line; values that are not finite become null."""
-        now = time.monotonic()
-        seconds, images = now - self._last[0], self.progress.done - self._last[1]
-        self._last = (now, self.progress.done)
         line = {"time": time.time(), "step": step, "epoch": epoch, **values}
-        if images:
-            line["images_per_second"] = images / max(seconds, 1e-9)
         finite = {
             name: value if not isinstance(value, float) or math.isfinite(value) else None
             for name, value in line.items()
@@ -60,3 +56,24 @@ class History:
     def note(self, text: str) -> None:
         """Tell the person watching something."""
         self.progress.note(text)
+
+
+def speed(path: Path) -> dict[str, float]:
+    """What a recorded training says of its speed; empty if nothing was trained.
+
+    Returns:
+        training_seconds: in steps, without monitoring and checkpoints, over all restarts.
+        images_per_second: in that time.
+        outside_model: share of it spent outside the model, 0 to 1.
+    """
+    lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    laps = [line for line in lines if "seconds" in line]
+    if not laps:
+        return {}
+    seconds = sum(lap["seconds"] for lap in laps)
+    return {
+        "training_seconds": seconds,
+        "images_per_second": sum(lap["images_per_second"] * lap["seconds"] for lap in laps)
+        / seconds,
+        "outside_model": sum(lap["outside_model"] * lap["seconds"] for lap in laps) / seconds,
+    }

@@ -93,7 +93,8 @@ def run_key(config: Mapping[str, Any], sources: Mapping[str, str]) -> str:
     ignored = {"key", "variant", "evaluation", "device", "jobs_per_gpu", "recipe", "supervision"}
     counted = {name: value for name, value in config.items() if name not in ignored}
     counted["dataset"] = counted["dataset"]["digest"]
-    counted["training"] = {k: v for k, v in counted["training"].items() if k != "monitor"}
+    without_effect = ("monitor", "images")
+    counted["training"] = {k: v for k, v in counted["training"].items() if k not in without_effect}
     return key_of(counted, sources)
 
 

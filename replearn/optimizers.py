@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +12,14 @@ from torch.optim import SGD, AdamW, Optimizer
 
 
 def build_optimizer(
-    name: str, module: nn.Module, *, lr: float, weight_decay: float, momentum: float, trust: float
+    name: str,
+    module: nn.Module,
+    *,
+    lr: float,
+    weight_decay: float,
+    momentum: float,
+    trust: float,
+    fused: bool = True,
 ) -> Optimizer:
     """An optimiser over the trainable parameters of `module`.
 
@@ -23,6 +31,7 @@ def build_optimizer(
         weight_decay: of weight matrices and kernels.
         momentum: of SGD and LARS.
         trust: LARS's trust coefficient η.
+        fused: a few kernels for all tensors instead of several for each; the same up to rounding.
     """
     parameters = [p for p in module.parameters() if p.requires_grad]
     decayed = [p for p in parameters if p.ndim > 1]
@@ -32,12 +41,12 @@ def build_optimizer(
         {"params": plain, "weight_decay": 0.0},
     ]
     if name == "sgd":
-        return SGD(groups, lr=lr, momentum=momentum, fused=True)
+        return SGD(groups, lr=lr, momentum=momentum, fused=fused, foreach=False)
     if name == "adamw":
-        return AdamW(groups, lr=lr, fused=True)
+        return AdamW(groups, lr=lr, fused=fused, foreach=False)
     if name == "lars":
         groups[1]["trust"] = None
-        return LARS(groups, lr=lr, momentum=momentum, trust=trust)
+        return LARS(groups, lr=lr, momentum=momentum, trust=trust, fused=fused)
     raise ValueError(f"unknown optimiser {name!r}")
 
 
@@ -45,35 +54,73 @@ class LARS(Optimizer):
     """Layer-wise adaptive rate scaling (You, Gitman & Ginsburg, 2017), clipped to at most the global rate.
 
     v ← μ v + local · (g + β w),  w ← w − lr · v,  local = min(η‖w‖ / (‖g‖ + β‖w‖) / lr, 1)
+
+    Fused, each operation takes all tensors of a group at once. Neither way waits for the device.
     """
 
     def __init__(
-        self, params: Iterable[dict[str, object]], *, lr: float, momentum: float, trust: float
+        self,
+        params: Iterable[dict[str, object]],
+        *,
+        lr: float,
+        momentum: float,
+        trust: float,
+        fused: bool = True,
     ) -> None:
         defaults = {"lr": lr, "momentum": momentum, "trust": trust, "weight_decay": 0.0}
         super().__init__(params, defaults)
+        self._step = _lars_at_once if fused else _lars_one_by_one
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
         for group in self.param_groups:
-            for parameter in group["params"]:
-                if parameter.grad is None:
-                    continue
-                update = parameter.grad + group["weight_decay"] * parameter
-                if group["trust"] is not None:
-                    update = update * self._local_rate(parameter, group)
-                state = self.state[parameter]
-                if "momentum_buffer" not in state:
-                    state["momentum_buffer"] = torch.zeros_like(parameter)
-                velocity: Tensor = state["momentum_buffer"].mul_(group["momentum"]).add_(update)
-                parameter.sub_(velocity * group["lr"])
+            weights = [p for p in group["params"] if p.grad is not None]
+            for weight in weights:
+                if "momentum_buffer" not in self.state[weight]:
+                    self.state[weight]["momentum_buffer"] = torch.zeros_like(weight)
+            if weights:
+                velocities = [self.state[weight]["momentum_buffer"] for weight in weights]
+                gradients = [cast(Tensor, weight.grad) for weight in weights]
+                self._step(weights, gradients, velocities, group)
 
-    @staticmethod
-    def _local_rate(parameter: Tensor, group: dict[str, float]) -> Tensor:
-        weight, gradient = parameter.norm(), parameter.grad.norm()  # type: ignore[union-attr]
-        rate = group["trust"] * weight / (gradient + group["weight_decay"] * weight + 1e-12)
-        clipped = (rate / max(group["lr"], 1e-12)).clamp(max=1.0)
-        return torch.where((weight > 0) & (gradient > 0), clipped, torch.ones_like(clipped))
+
+def _lars_at_once(
+    weights: list[Tensor],
+    gradients: list[Tensor],
+    velocities: list[Tensor],
+    group: dict[str, float],
+) -> None:
+    updates = torch._foreach_add(gradients, weights, alpha=group["weight_decay"])
+    if group["trust"] is not None:
+        norms = (
+            torch.stack(torch._foreach_norm(weights)),
+            torch.stack(torch._foreach_norm(gradients)),
+        )
+        torch._foreach_mul_(updates, list(_local_rates(*norms, group).unbind()))
+    torch._foreach_mul_(velocities, group["momentum"])
+    torch._foreach_add_(velocities, updates)
+    torch._foreach_add_(weights, velocities, alpha=-group["lr"])
+
+
+def _lars_one_by_one(
+    weights: list[Tensor],
+    gradients: list[Tensor],
+    velocities: list[Tensor],
+    group: dict[str, float],
+) -> None:
+    for weight, gradient, velocity in zip(weights, gradients, velocities, strict=True):
+        update = gradient + group["weight_decay"] * weight
+        if group["trust"] is not None:
+            update = update * _local_rates(weight.norm(), gradient.norm(), group)
+        velocity.mul_(group["momentum"]).add_(update)
+        weight.sub_(velocity * group["lr"])
+
+
+def _local_rates(weight: Tensor, gradient: Tensor, group: dict[str, float]) -> Tensor:
+    """Local rates of tensors from the norms of their weights and gradients, of one shape."""
+    rate = group["trust"] * weight / (gradient + group["weight_decay"] * weight + 1e-12)
+    clipped = (rate / max(group["lr"], 1e-12)).clamp(max=1.0)
+    return torch.where((weight > 0) & (gradient > 0), clipped, torch.ones_like(clipped))
 
 
 def learning_rate(peak: float, step: int, steps: int, warm_up: int) -> float:

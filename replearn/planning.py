@@ -168,7 +168,8 @@ def layout_of(config: RunConfig, root: Path) -> RunLayout:
 def _runs(study: Study, dataset: PlannedDataset, method: str, variant: str) -> Iterator[PlannedRun]:
     parts = resolve(study, dataset.name, method, variant)
     options = parts["options"]
-    _check_batch(study, dataset, method, parts["training"].batch_size)
+    if options.trained:
+        _check_batch(study, dataset, method, parts["training"].batch_size)
     captions = dataset.options.captions
     supervision = options.supervision if options.trained else "-"
     if supervision == "captions" and captions == "templates":
@@ -201,8 +202,14 @@ def _obstacle(dataset: DatasetOptions, method: str) -> str | None:
 
 
 def _check_batch(study: Study, dataset: PlannedDataset, method: str, batch_size: int) -> None:
+    if batch_size % study.gpus_per_run:
+        raise UserError(
+            f"{study.gpus_per_run} GPUs cannot share a batch of {batch_size} images evenly",
+            where=f"{study.source}: gpus_per_run",
+            hint=f"Make methods.{method}'s batch_size a multiple of {study.gpus_per_run}.",
+        )
     limit = dataset.options.limit
-    if limit is None or not METHODS[method].trained:
+    if limit is None:
         return
     training = int(limit * (1 - dataset.options.validation))
     if batch_size > training:

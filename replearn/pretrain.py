@@ -12,14 +12,18 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
+from replearn import distributed
 from replearn.augment import clean
-from replearn.build import build_method, method_tensors, on_device
+from replearn.batches import Augmentation, TrainingData
+from replearn.build import build_method, method_tensors
 from replearn.checkpoint import Checkpoint, write_bytes
 from replearn.config import MonitorConfig, RunConfig
 from replearn.data.captions import prompts
 from replearn.data.prepared import Part, PreparedDataset
+from replearn.engine import Engine
 from replearn.heads import tokenize
-from replearn.history import History
+from replearn.history import History, speed
+from replearn.images import ResidentImages
 from replearn.jsonfile import write_json
 from replearn.layout import RunLayout
 from replearn.methods.base import Method
@@ -28,7 +32,7 @@ from replearn.monitor import Monitor
 from replearn.optimizers import build_optimizer
 from replearn.progress import Progress
 from replearn.provenance import provenance
-from replearn.train import Budget, TrainingData, train
+from replearn.train import Budget, train
 
 LR_BATCH = 256
 """Batch size for which a recipe's learning rate is stated; it scales linearly (Goyal et al., 2017)."""
@@ -39,6 +43,8 @@ FIT_IMAGES = 50_000
 
 def pretrain(config: RunConfig, dataset: PreparedDataset, layout: RunLayout, device: str) -> None:
     """Train (or fit) a run's method and write encoder.safetensors, history.jsonl and pretrain.json.
+
+    Of several ranks, all train and the first writes.
 
     Args:
         config: the run.
@@ -51,12 +57,14 @@ def pretrain(config: RunConfig, dataset: PreparedDataset, layout: RunLayout, dev
         torch.cuda.reset_peak_memory_stats()
     part = dataset.part("train")
     data = training_data(config, dataset, part, device)
-    method = on_device(build_method(config, dataset.manifest), device)
+    engine = Engine(config.training.engine == "fast", config.training.compile)
+    method = engine.settle(build_method(config, dataset.manifest), device)
     budget = training_budget(config, device)
     epochs = budget.epochs if config.options.trained else 0
     steps = epochs * (len(data) // budget.batch_size)
-    with Progress(steps * budget.batch_size, config.id) as progress:
-        history = History(layout.state / "history.jsonl", progress)
+    leads = distributed.rank() == 0
+    with Progress(steps * budget.batch_size, config.id, silent=not leads) as progress:
+        history = History(layout.state / "history.jsonl", progress, recording=leads)
         monitor = build_monitor(config.training.monitor, dataset, part, device)
         if config.options.trained:
             train(
@@ -69,24 +77,27 @@ def pretrain(config: RunConfig, dataset: PreparedDataset, layout: RunLayout, dev
                     weight_decay=config.optimizer.weight_decay,
                     momentum=config.optimizer.momentum,
                     trust=config.optimizer.trust,
+                    fused=engine.fast,
                 ),
                 budget=budget,
-                views=config.views,
-                seed=config.seed,
+                augmentation=Augmentation(config.views, config.seed),
                 checkpoint=Checkpoint(layout.state / "checkpoint.safetensors", config.key),
                 history=history,
                 on_epoch=lambda epoch: monitor.look(method, epoch),
+                engine=engine,
             )
         else:
-            method.fit(clean(data.images[:FIT_IMAGES], None, data.mean, data.std))
+            first = next(data.images.chunks(FIT_IMAGES))
+            method.fit(clean(first, None, data.mean, data.std))
             history.resume(0, 0, None)
             history.write(step=0, epoch=0.0, **monitor.look(method, 0))
 
+    if not leads:
+        return
     tensors = {name: t.detach().cpu().contiguous() for name, t in method_tensors(method).items()}
     write_bytes(layout.encoder, save(tensors, metadata={"key": config.key}))
     write_bytes(layout.history, history.path.read_bytes())
-    facts = provenance(started, device)
-    facts["images_per_second"] = steps * budget.batch_size / max(facts["wall_seconds"], 1e-9)
+    facts = provenance(started, device) | {"ranks": distributed.size()} | speed(history.path)
     write_json(
         layout.pretrain,
         {
@@ -114,7 +125,7 @@ def training_data(
     if isinstance(config.options, CLIPOptions):
         tokens = caption_tokens(dataset, part, config.options.context)
     return TrainingData(
-        images=torch.from_numpy(np.ascontiguousarray(images)).to(device),
+        images=ResidentImages(torch.from_numpy(np.ascontiguousarray(images)).to(device)),
         mean=tuple(manifest.mean),
         std=tuple(manifest.std),
         labels=_moved(labels, device),

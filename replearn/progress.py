@@ -21,6 +21,7 @@ class Progress:
         done: units already finished before this process (they do not count in the rate).
         stream: where to write; standard error by default.
         interval: seconds between two plain lines.
+        silent: count, but say nothing.
     """
 
     def __init__(
@@ -32,11 +33,13 @@ class Progress:
         done: int = 0,
         stream: TextIO | None = None,
         interval: float = 10.0,
+        silent: bool = False,
     ) -> None:
         self.total, self.label, self.unit = total, label, unit
         self.done = self.start_done = done
         self.stream = stream if stream is not None else sys.stderr
         self.live = self.stream.isatty()
+        self.silent = silent
         self.interval = 0.1 if self.live else interval
         self.scalars: dict[str, float | str] = {}
         self.start = self._shown = time.monotonic()
@@ -52,7 +55,7 @@ class Progress:
         trace: TracebackType | None,
     ) -> None:
         self._show()
-        if self.live:
+        if self.live and not self.silent:
             self.stream.write("\n")
             self.stream.flush()
 
@@ -65,6 +68,8 @@ class Progress:
 
     def note(self, text: str) -> None:
         """Write one line that stays."""
+        if self.silent:
+            return
         if self.live:
             self.stream.write("\r" + " " * self._width + "\r")
         self.stream.write(f"{self.label}: {text}\n")
@@ -90,6 +95,8 @@ class Progress:
 
     def _show(self) -> None:
         self._shown = time.monotonic()
+        if self.silent:
+            return
         text = self.line()
         if self.live:
             text = text[: shutil.get_terminal_size().columns - 1]

@@ -143,7 +143,7 @@ def _finals(
         for name, value in result["metrics"].items():
             if isinstance(value, int | float):
                 yield f"{family}/{name}", float(value), times[family], 0
-        for name in ("wall_seconds", "peak_memory_mb", "images_per_second"):
+        for name in ("wall_seconds", "peak_memory_mb", "images_per_second", "outside_model"):
             value = result["provenance"].get(name)
             if value is not None:
                 yield f"system/{family}_{name}", float(value), times[family], 0

@@ -79,9 +79,16 @@ COSTS = (
         "images_seen", "Images seen", "Training images times epochs; views are counted separately"
     ),
     Column("train_seconds", "Training", "Wall time of pretraining, mean over seeds"),
+    Column("images_per_second", "Images/s", "While training, without monitoring and checkpoints"),
+    Column(
+        "outside_model",
+        "Outside model",
+        "Share of the training steps' time that went into loading, augmenting and bookkeeping",
+    ),
     Column("peak_memory_mb", "Peak memory", "Of pretraining, mean over seeds"),
     Column("seeds", "Seeds", "Finished runs, and planned ones where they differ"),
 )
+SPEEDS = ("train_seconds", "images_per_second", "outside_model", "peak_memory_mb")
 TERMINAL = (
     "method",
     "supervision",
@@ -141,7 +148,7 @@ def records(board: Standings) -> list[dict[str, object]]:
         for name, metric in {"projector": PROJECTOR, **LOW_SHOT}.items():
             record[name] = entry.mean(metric)
         record |= {name: entry.average(name) for name in ("epochs", "images_seen", "views_seen")}
-        record |= {name: entry.average(name) for name in ("train_seconds", "peak_memory_mb")}
+        record |= {name: entry.average(name) for name in SPEEDS}
         record |= {
             "verdict": verdict(entry)[0],
             "seeds": len(entry.finished),
@@ -210,11 +217,17 @@ def _cells(
         ("epochs", count),
         ("images_seen", count),
         ("train_seconds", duration),
+        ("images_per_second", count),
+        ("outside_model", _whole_percent),
         ("peak_memory_mb", memory),
     ):
         value = entry.average(name) if entry.trained or name == "peak_memory_mb" else None
         cells[name] = Cell(shown(value), value)
     return cells
+
+
+def _whole_percent(share: float | None) -> str:
+    return NOTHING if share is None else f"{share:.0%}".replace("%", " %")
 
 
 def _accuracy(summary: Summary | None, bold: bool) -> Cell:

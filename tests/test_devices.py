@@ -88,7 +88,7 @@ def test_a_lease_shows_one_device_and_restores_the_environment(
 ) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1,0")
     with lease("auto") as held:
-        assert (held.device, held.name) == ("cuda", B)
+        assert (held.device, held.names) == ("cuda", (B,))
         assert os.environ["CUDA_VISIBLE_DEVICES"] == B
     assert os.environ["CUDA_VISIBLE_DEVICES"] == "1,0"
 
@@ -121,7 +121,7 @@ def test_slurm_has_assigned_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
         assert os.environ["CUDA_VISIBLE_DEVICES"] == "0"
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
     with lease("auto") as shared:
-        assert os.environ["CUDA_VISIBLE_DEVICES"] == shared.name == A
+        assert os.environ["CUDA_VISIBLE_DEVICES"] == shared.names[0] == A
 
 
 WORKER = """
@@ -131,12 +131,12 @@ from replearn.devices import lease
 assert "torch" not in sys.modules
 log, seconds, jobs = Path(sys.argv[1]), float(sys.argv[2]), int(sys.argv[3])
 with lease("cuda", jobs_per_gpu=jobs) as held:
-    assert os.environ["CUDA_VISIBLE_DEVICES"] == held.name
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == held.names[0]
     with log.open("a") as file:
-        file.write(f"{held.name} + {os.getpid()}\\n")
+        file.write(f"{held.names[0]} + {os.getpid()}\\n")
     time.sleep(seconds)
     with log.open("a") as file:
-        file.write(f"{held.name} - {os.getpid()}\\n")
+        file.write(f"{held.names[0]} - {os.getpid()}\\n")
 assert "torch" not in sys.modules
 """
 
@@ -208,3 +208,39 @@ def test_cards_are_shared_on_request_and_only_among_those_who_asked(
         job.kill()
     for job in (*sharing, fifth, alone):
         job.communicate()
+
+
+SEVERAL = """
+import os, sys, time
+from pathlib import Path
+from replearn.devices import lease
+log, wanted = Path(sys.argv[1]), int(sys.argv[2])
+with lease("cuda", gpus=wanted) as held:
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == ",".join(held.names)
+    with log.open("a") as file:
+        file.write("".join(f"{name} + {os.getpid()}\\n" for name in held.names))
+    time.sleep(0.05)
+    with log.open("a") as file:
+        file.write("".join(f"{name} - {os.getpid()}\\n" for name in held.names))
+"""
+
+
+def test_a_job_takes_several_cards_at_once_or_none(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    jobs = [
+        subprocess.Popen([sys.executable, "-c", SEVERAL, str(log), str(1 + number % 2)])
+        for number in range(10)
+    ]
+    assert [job.wait() for job in jobs] == [0] * 10
+    assert most_at_once(log) == {A: 1, B: 1}
+
+
+def test_more_cards_than_there_are_become_those_there_are(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with lease("auto", gpus=4) as held:
+        assert held.names == (A, B)
+    monkeypatch.setenv("SLURM_JOB_ID", "17")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    with lease("auto", gpus=2) as first, lease("auto", gpus=2) as second:
+        assert first.names == second.names == (A, B), "Slurm has assigned them"

@@ -150,3 +150,8 @@ def test_editing_a_method_moves_its_key_alone_and_a_comment_moves_none(tmp_path:
     byol.write_text(source.replace("2 - 2 * cosine", "2 - 1.9 * cosine"))
     after = keys_now()
     assert {name for name in before if after[name] != before[name]} == {"byol"}
+
+
+def test_gpus_that_cannot_share_a_batch_are_refused_at_once(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"5 GPUs cannot share a batch of 64 .*\n.*batch_size"):
+        planned(tmp_path, gpus_per_run=5)

@@ -24,6 +24,7 @@ from replearn.planning import Plan, plan, write
 from replearn.pretrain import pretrain
 from replearn.train import LOG_EVERY
 
+TIMES = ("time", "seconds", "images_per_second", "outside_model")
 TRAINED = [name for name, options in METHODS.items() if options.trained]
 
 
@@ -74,10 +75,7 @@ def same(a: RunLayout, b: RunLayout) -> None:
 
 def curves(layout: RunLayout) -> list[dict[str, float]]:
     lines = [json.loads(line) for line in layout.history.read_text().splitlines()]
-    return [
-        {name: v for name, v in line.items() if name not in ("time", "images_per_second")}
-        for line in lines
-    ]
+    return [{name: value for name, value in line.items() if name not in TIMES} for line in lines]
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 
+from replearn.batches import epoch_order
 from replearn.clustering import ordered_clusters
 from replearn.ema import cosine_momentum, frozen_copy, update_ema
 from replearn.methods.references import principal_components
 from replearn.optimizers import LARS, build_optimizer, learning_rate
 from replearn.randomness import generator, uniforms
-from replearn.train import epoch_order
 
 
 def test_an_epoch_visits_every_sample_once() -> None:
@@ -65,14 +65,15 @@ def test_the_average_follows_weights_and_copies_batchnorm_statistics() -> None:
     assert not any(p.requires_grad for p in average.parameters())
 
 
-def test_lars_matches_its_formula() -> None:
+@pytest.mark.parametrize("fused", [True, False])
+def test_lars_matches_its_formula(fused: bool) -> None:
     weight = torch.nn.Parameter(torch.tensor([[3.0, 4.0]]))
     bias = torch.nn.Parameter(torch.tensor([1.0]))
     groups = [
         {"params": [weight], "weight_decay": 0.1},
         {"params": [bias], "weight_decay": 0.0, "trust": None},
     ]
-    optimizer = LARS(groups, lr=0.5, momentum=0.9, trust=0.02)
+    optimizer = LARS(groups, lr=0.5, momentum=0.9, trust=0.02, fused=fused)
     velocity_w, velocity_b = torch.zeros(1, 2), 0.0
     w, b = weight.detach().clone(), 1.0
     for step in range(3):

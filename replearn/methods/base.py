@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import wraps
 from typing import Any, ClassVar, ParamSpec
@@ -11,6 +11,7 @@ from typing import Any, ClassVar, ParamSpec
 import torch
 from torch import Tensor, nn
 
+from replearn.batchnorm import forward_apart
 from replearn.encoders import EncoderShape
 
 P = ParamSpec("P")
@@ -57,6 +58,9 @@ class Method(nn.Module, ABC):
     needs: ClassVar[frozenset[str]] = frozenset()
     """What a batch must carry beside views: any of "labels", "tokens"."""
 
+    views_at_once: bool = True
+    """Whether `apart` takes one pass for all views; one pass for each gives the same, more slowly."""
+
     encoder: nn.Module
     projector: nn.Module | None
 
@@ -88,6 +92,12 @@ class Method(nn.Module, ABC):
         return None
 
     neighbourhood_interval: int = 0
+
+    def apart(self, network: nn.Module, views: Sequence[Tensor]) -> list[Tensor]:
+        """The outputs of `network` for each view, BatchNorm's statistics staying within a view."""
+        if self.views_at_once:
+            return forward_apart(network, views)
+        return [network(view) for view in views]
 
     def embed(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
         """What evaluation sees: h [n, d] of the encoder, and z [n, k] of the projector or None."""

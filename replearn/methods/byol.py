@@ -35,7 +35,7 @@ def byol_loss(prediction: Tensor, target: Tensor) -> Tensor:
 class BYOL(Method):
     """Online encoder, projector and predictor; the target is an EMA of the first two.
 
-    Views pass one by one, so that BatchNorm statistics stay within a view, as in the paper.
+    BatchNorm statistics stay within a view, as in the paper.
     """
 
     projector: nn.Module
@@ -48,11 +48,11 @@ class BYOL(Method):
         self.momentum = options.momentum
 
     def loss(self, batch: Batch) -> Loss:
-        first, second = batch.views
-        predictions = [self.predictor(self.projector(self.encoder(v))) for v in (first, second)]
+        online = nn.Sequential(self.encoder, self.projector, self.predictor)
+        first, second = self.apart(online, batch.views)
         with torch.no_grad():
-            targets = [self.target(v) for v in (first, second)]
-        return Loss(byol_loss(predictions[0], targets[1]) + byol_loss(predictions[1], targets[0]))
+            target_first, target_second = self.apart(self.target, batch.views)
+        return Loss(byol_loss(first, target_second) + byol_loss(second, target_first))
 
     def after_step(self, progress: float) -> None:
         online = nn.Sequential(self.encoder, self.projector)

@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from replearn.distributed import mean_over_ranks
 from replearn.ema import cosine_momentum, frozen_copy, update_ema
 from replearn.encoders import EncoderShape
 from replearn.heads import PrototypeHead
@@ -87,10 +88,12 @@ class DINO(Method):
         self.register_buffer("center", torch.zeros(options.prototypes))
 
     def loss(self, batch: Batch) -> Loss:
-        student_logits = [self.student(view) for view in batch.views]
+        student_logits = self.apart(self.student, batch.views)
         with torch.no_grad():
-            teacher_logits = [self.teacher(view) for view in batch.views[:GLOBAL_VIEWS]]
-            self._teacher_mean = torch.cat(teacher_logits).float().mean(0)
+            teacher_logits = self.apart(self.teacher, batch.views[:GLOBAL_VIEWS])
+            self._teacher_mean = mean_over_ranks(
+                torch.cat(teacher_logits).to(self.center.dtype).mean(0)
+            )
         tau_s, tau_t = self.options.student_temperature, self.teacher_temperature(batch.progress)
         total = dino_loss(student_logits, teacher_logits, self.center, tau_s, tau_t)
         signs = collapse_signs(student_logits[1], teacher_logits[0], self.center, tau_s, tau_t)

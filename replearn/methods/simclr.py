@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from replearn.distributed import gather
 from replearn.encoders import EncoderShape
 from replearn.heads import mlp
 from replearn.methods.base import (
@@ -55,4 +56,4 @@ class SimCLR(Method):
         _, z = self.embed(torch.cat(batch.views))
         assert z is not None
         a, b = z.chunk(2)
-        return Loss(nt_xent(a, b, self.temperature))
+        return Loss(nt_xent(gather(a), gather(b), self.temperature))

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from replearn.distributed import gather
 from replearn.encoders import EncoderShape
 from replearn.heads import mlp
 from replearn.methods.base import (
@@ -64,4 +65,6 @@ class SupCon(Method):
         assert batch.labels is not None
         _, z = self.embed(torch.cat(batch.views))
         assert z is not None
-        return Loss(sup_con(z, batch.labels.repeat(len(batch.views)), self.temperature))
+        views = len(batch.views)
+        z = torch.cat([gather(view) for view in z.chunk(views)])
+        return Loss(sup_con(z, gather(batch.labels).repeat(views), self.temperature))

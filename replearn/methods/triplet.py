@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from replearn.clustering import ordered_clusters
+from replearn.distributed import gather
 from replearn.encoders import EncoderShape
 from replearn.heads import mlp
 from replearn.methods.base import Batch, Loss, Method, check_embeddings, full_precision
@@ -88,9 +89,10 @@ class Triplet(Method):
         views = len(batch.views)
         _, z = self.embed(torch.cat(batch.views))
         assert z is not None
-        z = F.normalize(z.float(), dim=1)  # [views·n, d]
-        labels = batch.labels.repeat(views)
-        choose_positive, choose_negative = _shifted(batch.draws, views)
+        z = torch.cat([gather(view) for view in z.chunk(views)])  # [views·n, d]
+        z = F.normalize(z.to(torch.promote_types(z.dtype, torch.float32)), dim=1)
+        labels = gather(batch.labels).repeat(views)
+        choose_positive, choose_negative = _shifted(gather(batch.draws), views)
 
         similarity = (z @ z.T).detach()
         positives = labels[:, None] == labels[None, :]

@@ -69,11 +69,16 @@ def length_of(wildcards):
     return 1 + run.config.training.epochs * max(1, len(run.config.views))
 
 
-def gpus_of(wildcards):
+def gpus_of(wildcards, wanted=1):
     """GPUs that a job asks for: none if it would stay on the CPU anyway, so that no limit slows it."""
     if PLAN.study.device == "auto" and workflow.local_exec:
-        return 1 if visible_devices() else 0
-    return 0 if PLAN.study.device == "cpu" else 1
+        return min(wanted, len(visible_devices()))
+    return 0 if PLAN.study.device == "cpu" else wanted
+
+
+def training_gpus_of(wildcards):
+    """GPUs that share a training."""
+    return gpus_of(wildcards, PLAN.study.gpus_per_run)
 
 
 def evaluations_of(plan):

@@ -12,7 +12,7 @@ rule pretrain:
     conda:
         "../../environment.yml"
     resources:
-        gpu=gpus_of,
+        gpu=training_gpus_of,
     params:
         directory=subpath(output.encoder, parent=True),
     shell:

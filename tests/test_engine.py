@@ -1,0 +1,189 @@
+"""The fast ways to compute a step against the plain ones, and that no step waits for the device."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from replearn.batches import Augmentation, TrainingData, make_batch
+from replearn.batchnorm import forward_apart, with_views
+from replearn.build import build_method
+from replearn.config import RunConfig
+from replearn.engine import Engine
+from replearn.images import ResidentImages
+from replearn.methods.base import Method
+from replearn.optimizers import build_optimizer
+from tests.methods.test_contract import CLASSES, SIZE, TRAINED, manifest, run_config
+
+WAITS = {
+    "aten::_local_scalar_dense",
+    "aten::equal",
+    "aten::is_nonzero",
+    "aten::masked_select",
+    "aten::nonzero",
+    "aten::unique_consecutive",
+    "aten::unique_dim",
+    "aten::_unique2",
+}
+"""Operators whose result the host must have before it can go on."""
+
+
+class Watch(TorchDispatchMode):
+    """Notes the operators that make the host wait for the device."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.waited: set[str] = set()
+        self.seen = 0
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Any = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        self.seen += 1
+        name = func.name().partition(".")[0]
+        masks = args[1] if name in ("aten::index", "aten::index_put_") else ()
+        if name in WAITS or any(m is not None and m.dtype == torch.bool for m in masks):
+            self.waited.add(name)
+        return func(*args, **(kwargs or {}))
+
+
+def data(channels: int = 3) -> TrainingData:
+    random = torch.Generator().manual_seed(0)
+    images = torch.randint(256, (48, channels, SIZE, SIZE), generator=random, dtype=torch.uint8)
+    tokens = torch.randint(1, 400, (CLASSES, 2, 16), generator=random)
+    return TrainingData(
+        images=ResidentImages(images),
+        mean=(0.5,) * channels,
+        std=(0.25,) * channels,
+        labels=torch.arange(48) % CLASSES,
+        tokens=tokens,
+    )
+
+
+def steps(config: RunConfig, engine: Engine, method: Method, count: int = 3) -> list[float]:
+    """Losses of a few steps as the training loop makes them."""
+    settings = config.optimizer
+    optimizer = build_optimizer(
+        settings.name,
+        method,
+        lr=settings.lr,
+        weight_decay=settings.weight_decay,
+        momentum=settings.momentum,
+        trust=settings.trust,
+        fused=engine.fast,
+    )
+    loss_of = engine.loss_of(method.train())
+    augmentation = Augmentation(config.views, 0)
+    losses = []
+    training = data()
+    for number, (index, images) in enumerate(training.images.batches(torch.arange(48), 16, 0)):
+        if number == count:
+            break
+        progress = number / 10
+        batch = make_batch(
+            training, index, images, augmentation, epoch=0, progress=progress, needs=method.needs
+        )
+        loss = loss_of(batch)
+        optimizer.zero_grad(set_to_none=True)
+        loss.total.backward()
+        for parameter in method.frozen(progress):
+            parameter.grad = None
+        optimizer.step()
+        method.after_step(progress + 0.1)
+        losses.append(loss.total.detach())
+    return [value.item() for value in losses]
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_fast_and_plain_steps_agree(name: str) -> None:
+    config = run_config(name)
+    found = []
+    for engine in (Engine(fast=True), Engine(fast=False)):
+        method = engine.settle(build_method(config, manifest(channels=3)), "cpu")
+        method.views_at_once = engine.fast
+        found.append(steps(config, engine, method))
+    assert found[0] == pytest.approx(found[1], rel=1e-3)
+
+
+@pytest.mark.parametrize("fast", [True, False])
+@pytest.mark.parametrize("name", TRAINED)
+def test_no_step_waits_for_the_device(name: str, fast: bool) -> None:
+    config = run_config(name)
+    engine = Engine(fast=fast)
+    method = engine.settle(build_method(config, manifest(channels=3)), "cpu")
+    method.views_at_once = fast
+    with Watch() as watch:
+        losses = torch.ones(1)
+        assert watch.seen, "the watch sees operators"
+        try:
+            bool(losses[losses > 0].sum() > 0)
+        finally:
+            assert {"aten::index", "aten::_local_scalar_dense"} <= watch.waited
+            watch.waited.clear()
+        steps(config, engine, method, count=2)
+    assert watch.waited == {"aten::_local_scalar_dense"}, "the test itself reads two losses"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["simclr", "byol", "dino"])
+def test_compiled_and_plain_steps_agree(name: str) -> None:
+    config = run_config(name)
+    found = []
+    for engine in (Engine(compile="kernels"), Engine(fast=False)):
+        method = engine.settle(build_method(config, manifest(channels=3)), "cpu")
+        method.views_at_once = engine.fast
+        found.append(steps(config, engine, method))
+    assert found[0] == pytest.approx(found[1], rel=1e-3)
+
+
+def network() -> nn.Module:
+    layers = (nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten())
+    return nn.Sequential(*layers, nn.LazyLinear(5), nn.BatchNorm1d(5), nn.Linear(5, 2)).double()
+
+
+def test_views_at_once_are_views_apart() -> None:
+    """Outputs, gradients and running statistics, for views of one size and of two."""
+    random = torch.Generator().manual_seed(0)
+    plain = network()
+    views = [torch.randn(6, 3, 8, 8, generator=random, dtype=torch.float64) for _ in range(3)]
+    plain(views[0])
+    grouped = with_views(copy.deepcopy(plain))
+    assert plain.state_dict().keys() == grouped.state_dict().keys()
+    expected = [plain(view) for view in views]
+    outputs = forward_apart(grouped, views)
+    for output, wanted in zip(outputs, expected, strict=True):
+        torch.testing.assert_close(output, wanted)
+    weights = torch.randn(3, 6, 2, generator=random, dtype=torch.float64)
+    (torch.stack(expected) * weights).sum().backward()
+    (torch.stack(outputs) * weights).sum().backward()
+    for one, other in zip(plain.parameters(), grouped.parameters(), strict=True):
+        torch.testing.assert_close(other.grad, one.grad)
+    for name, tensor in plain.state_dict().items():
+        torch.testing.assert_close(grouped.state_dict()[name], tensor, msg=name)
+
+
+def test_views_of_different_sizes_pass_in_their_order() -> None:
+    conv = with_views(nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2)).double())
+    plain = copy.deepcopy(conv)
+    sizes = (8, 8, 5, 5, 5)
+    views = [torch.randn(4, 1, s, s, dtype=torch.float64) for s in sizes]
+    outputs = forward_apart(conv, views)
+    expected = [plain(view) for view in views]
+    assert [len(o) for o in outputs] == [4] * 5
+    for output, wanted in zip(outputs, expected, strict=True):
+        torch.testing.assert_close(output, wanted)
+    torch.testing.assert_close(conv[1].running_mean, plain[1].running_mean)
+
+
+def test_evaluation_uses_the_running_statistics() -> None:
+    layer = with_views(nn.Sequential(nn.BatchNorm1d(3))).eval()
+    rows: Tensor = torch.randn(4, 3)
+    torch.testing.assert_close(
+        torch.cat(forward_apart(layer, [rows, rows])), layer(rows).repeat(2, 1)
+    )
