@@ -17,7 +17,8 @@ from pydantic import BaseModel
 ROOT = Path(__file__).parent.parent
 LOCK = ROOT / "requirements.lock"
 SOURCES = sorted((ROOT / "replearn").rglob("*.py"))
-PYTHON = [*SOURCES, *sorted((ROOT / "tests").rglob("*.py"))]
+BENCHMARKS = sorted((ROOT / "benchmarks").rglob("*.py"))
+PYTHON = [*SOURCES, *BENCHMARKS, *sorted((ROOT / "tests").rglob("*.py"))]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *ROOT.glob("*/README.md")])
 LONGEST = 400
 VAGUE = {"utils", "util", "helpers", "helper", "common", "misc"}
@@ -125,7 +126,7 @@ def test_conda_users_get_the_lock() -> None:
     assert version(python)[:2] >= (3, 11)
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=name)
+@pytest.mark.parametrize("path", [*SOURCES, *BENCHMARKS], ids=name)
 def test_a_module_says_what_it_is_for(path: Path) -> None:
     assert ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
 
@@ -140,7 +141,13 @@ def test_files_are_short_and_named_after_what_they_hold() -> None:
 
 def test_sources_name_no_machine() -> None:
     """Paths of somebody's computer have no place in what others clone."""
-    texts = [*SOURCES, *DOCUMENTS, *ROOT.glob("config/**/*.yaml"), *ROOT.glob("workflow/**/*.*")]
+    texts = [
+        *SOURCES,
+        *BENCHMARKS,
+        *DOCUMENTS,
+        *ROOT.glob("config/**/*.yaml"),
+        *ROOT.glob("workflow/**/*.*"),
+    ]
     found = [name(path) for path in texts if re.search(r"/(home|Users|root)/\w", path.read_text())]
     assert found == []
 
@@ -203,7 +210,9 @@ def test_paths_and_commands_of_a_document_exist(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     targets = set(re.findall(r"^([a-z][a-z-]*):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     assert called("make", text) <= targets
-    places = re.findall(r"[`( ]((?:config|docs|replearn|tests|workflow)/[\w./-]*\w)", text)
+    places = re.findall(
+        r"[`( ]((?:benchmarks|config|docs|replearn|tests|workflow)/[\w./-]*\w)", text
+    )
     assert [place for place in places if not (ROOT / place).exists()] == []
 
 

@@ -1,0 +1,1 @@
+"""Speed, measured side by side: each module here is one command, `python -m benchmarks.NAME`."""
