@@ -17,6 +17,7 @@ from replearn.checkpoint import write_bytes
 from replearn.config import RunConfig
 from replearn.data.captions import prompts
 from replearn.data.prepared import Part, PartName, PreparedDataset
+from replearn.data.stored import StoredImages
 from replearn.evaluate.protocol import ViewsProtocol
 from replearn.heads import tokenize
 from replearn.methods.base import Method
@@ -99,7 +100,7 @@ def view_features(
         np.int64
     )
     chosen = part.take(np.unique(rows))
-    images = torch.from_numpy(chosen.images).to(device)
+    images = torch.from_numpy(chosen.images[:]).to(device)
     index = torch.from_numpy(np.ascontiguousarray(chosen.index)).to(device)
     collected: dict[str, list[Tensor]] = {}
     for number in range(protocol.count):
@@ -149,11 +150,9 @@ def _texts(method: CLIP, captions: list[str], context: int, device: str) -> Tens
     return F.normalize(torch.cat(embedded).float(), dim=1)
 
 
-def _chunks(
-    images: np.ndarray[tuple[int, ...], np.dtype[np.uint8]], device: str
-) -> Iterator[Tensor]:
+def _chunks(images: StoredImages, device: str) -> Iterator[Tensor]:
     for start in range(0, len(images), CHUNK):
-        yield torch.from_numpy(np.ascontiguousarray(images[start : start + CHUNK])).to(device)
+        yield torch.from_numpy(images[start : start + CHUNK]).to(device)
 
 
 def _write(path: Path, tensors: dict[str, Tensor]) -> None:

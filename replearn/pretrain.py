@@ -23,7 +23,7 @@ from replearn.data.prepared import Part, PreparedDataset
 from replearn.engine import Engine
 from replearn.heads import tokenize
 from replearn.history import History, speed
-from replearn.images import ResidentImages
+from replearn.images import place_images
 from replearn.jsonfile import write_json
 from replearn.layout import RunLayout
 from replearn.methods.base import Method
@@ -113,19 +113,19 @@ def pretrain(config: RunConfig, dataset: PreparedDataset, layout: RunLayout, dev
 def training_data(
     config: RunConfig, dataset: PreparedDataset, part: Part, device: str
 ) -> TrainingData:
-    """The run's training images on its device, with labels and caption tokens if its method needs them.
+    """The run's training images for its device, with labels and caption tokens if its method needs them.
 
     A method that uses neither also trains on the dataset's unlabelled images, if it has any.
     """
     manifest = dataset.manifest
     images, labels, tokens = part.images, part.labels, None
     if config.options.supervision == "none" and "unlabelled" in manifest.splits:
-        images = np.concatenate([images, dataset.part("unlabelled").images])
+        images = images.followed_by(dataset.part("unlabelled").images)
         labels = None
     if isinstance(config.options, CLIPOptions):
         tokens = caption_tokens(dataset, part, config.options.context)
     return TrainingData(
-        images=ResidentImages(torch.from_numpy(np.ascontiguousarray(images)).to(device)),
+        images=place_images(images, device, config.training.images),
         mean=tuple(manifest.mean),
         std=tuple(manifest.std),
         labels=_moved(labels, device),
@@ -167,8 +167,8 @@ def build_monitor(
     )
     manifest = dataset.manifest
     return Monitor(
-        bank=torch.from_numpy(bank.images).to(device),
-        queries=torch.from_numpy(queries.images).to(device),
+        bank=torch.from_numpy(bank.images[:]).to(device),
+        queries=torch.from_numpy(queries.images[:]).to(device),
         bank_labels=_moved(bank.labels, device),
         query_labels=_moved(queries.labels, device),
         mean=tuple(manifest.mean),

@@ -19,6 +19,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from replearn.distributed import gather
 from replearn.encoders import EncoderShape
 from replearn.heads import mlp
 from replearn.methods.base import Batch, Loss, Method, check_embeddings, full_precision
@@ -43,7 +44,7 @@ class {title}(Method):
         _, z = self.embed(torch.cat(batch.views))
         assert z is not None
         a, b = z.chunk(2)
-        return Loss({name}_loss(a, b))
+        return Loss({name}_loss(gather(a), gather(b)))
 '''
 
 OPTIONS = """class {title}Options(MethodOptions):

@@ -137,6 +137,33 @@ def test_interrupted_and_resumed_equals_uninterrupted(
     same(whole, run_once(study, method, tmp_path / "cut"))
 
 
+@pytest.mark.parametrize("method", ["dino", "triplet"])
+def test_streamed_images_give_the_same_bits(study: Plan, method: str, tmp_path: Path) -> None:
+    run = next(run for run in study.runs if run.config.method == method)
+    training = run.config.training
+    ways = [
+        run_once(
+            study,
+            method,
+            tmp_path / where,
+            training=training.model_copy(update={"images": where}),
+        )
+        for where in ("resident", "streamed")
+    ]
+    same(*ways)
+
+
+def test_a_training_says_how_fast_it_was(study: Plan, tmp_path: Path) -> None:
+    """Over the time of its steps, a part of the wall time, of which a share is not the model's."""
+    facts = json.loads(run_once(study, "simclr", tmp_path / "a").pretrain.read_text())["provenance"]
+    assert 0 < facts["training_seconds"] < facts["wall_seconds"]
+    images = 3 * (450 // 32) * 32
+    assert facts["images_per_second"] == pytest.approx(images / facts["training_seconds"])
+    assert 0 < facts["outside_model"] < 1 and facts["ranks"] == 1
+    untrained = json.loads(run_once(study, "raw_pixels", tmp_path / "b").pretrain.read_text())
+    assert "images_per_second" not in untrained["provenance"]
+
+
 def test_a_checkpoint_of_another_run_or_a_damaged_one_is_not_used(
     study: Plan, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from replearn.data.options import Captions
+from replearn.data.stored import StoredImages
 from replearn.errors import UserError
 from replearn.jsonfile import read_json
 
@@ -71,14 +72,14 @@ class Part:
 
     Args:
         name: which part.
-        images: uint8 [n, c, h, w].
+        images: uint8 [n, c, h, w], on disk until they are asked for.
         labels: int64 [n], or None without labels.
         captions: n texts, or None if captions are not paired with the images.
         index: int64 [n], each image's row in its stored split.
     """
 
     name: str
-    images: NDArray[np.uint8]
+    images: StoredImages
     labels: NDArray[np.int64] | None
     captions: list[str] | None
     index: NDArray[np.int64]
@@ -90,7 +91,7 @@ class Part:
         """The part's images at positions `rows` int64 [m], in that order."""
         return Part(
             self.name,
-            self.images[rows],
+            self.images.take(rows),
             None if self.labels is None else self.labels[rows],
             None if self.captions is None else [self.captions[row] for row in rows],
             self.index[rows],
@@ -105,7 +106,7 @@ class PreparedDataset:
     manifest: Manifest
 
     def part(self, name: PartName) -> Part:
-        """Load a part; "train" leaves out the validation rows of the stored train split.
+        """A part, its images still unread; "train" leaves out the validation rows of the stored train split.
 
         Raises:
             ValueError: the dataset has no such part.
@@ -114,19 +115,19 @@ class PreparedDataset:
         if split not in self.manifest.splits:
             known = ", ".join(sorted(self.manifest.splits))
             raise ValueError(f"dataset '{self.manifest.name}' has no part '{name}', only {known}")
-        images = np.load(self.path / f"{split}.images.npy", mmap_mode="r", allow_pickle=False)
+        stored = np.load(self.path / f"{split}.images.npy", mmap_mode="r", allow_pickle=False)
         labels = captions = None
         if f"{split}.labels.npy" in self.manifest.files:
             labels = np.load(self.path / f"{split}.labels.npy", allow_pickle=False)
         if f"{split}.captions.json" in self.manifest.files:
             captions = read_json(self.path / f"{split}.captions.json")
         if split != "train":
-            index = np.arange(len(images), dtype=np.int64)
-            return Part(name, np.array(images), labels, captions, index)
+            index = np.arange(len(stored), dtype=np.int64)
+            return Part(name, StoredImages(stored), labels, captions, index)
         index = np.load(self.path / f"index.{name}.npy", allow_pickle=False)
         return Part(
             name,
-            np.array(images[index]),
+            StoredImages(stored, index=index),
             None if labels is None else labels[index],
             None if captions is None else [captions[row] for row in index],
             index,

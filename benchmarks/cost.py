@@ -1,0 +1,164 @@
+"""What one more seed, one more method and one more rank cost, as whole studies run by Snakemake.
+
+    python -m benchmarks.cost
+
+Studies of handwritten digits on one core, one job at a time, so that wall times add up. A line through the
+times at 1, 2, 3 and 4 seeds gives what a further seed costs; what is left after its training steps is fixed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.harness import Row, Table, options, run
+from replearn.errors import UserError
+from replearn.provenance import CHECKOUT
+
+SHARE = 0.02
+"""What the fixed cost of a further seed may be of its run."""
+METHODS = ("simclr", "supervised", "autoencoder", "byol")
+
+
+def study(seeds: int, methods: int, epochs: int) -> dict[str, Any]:
+    """Small images, the small encoder."""
+    return {
+        "name": "cost",
+        "datasets": {"digits": {"size": 28}},
+        "seeds": list(range(seeds)),
+        "encoder": {"name": "convnet"},
+        "training": {"epochs": epochs, "batch_size": 128},
+        "methods": {name: {} for name in METHODS[:methods]},
+        "tracking": {"enabled": False},
+    }
+
+
+def finished(folder: Path, content: dict[str, Any]) -> tuple[float, list[dict[str, Any]]]:
+    """Seconds that Snakemake took for a study in `folder`, and what each training says of itself."""
+    file = folder / "study.yaml"
+    file.write_text(json.dumps(content), encoding="utf-8")
+    command = [sys.executable, "-m", "snakemake", "--cores", "1", "--configfile", str(file)]
+    command += ["--snakefile", str(CHECKOUT / "Snakefile"), "--directory", str(folder)]
+    started = time.perf_counter()
+    done = subprocess.run(
+        [*command, "--quiet", "all"],
+        cwd=folder,
+        env={**os.environ, "CUDA_VISIBLE_DEVICES": ""},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    took = time.perf_counter() - started
+    if done.returncode:
+        raise UserError("Snakemake failed", hint="\n  ".join(done.stdout.splitlines()[-15:]))
+    files = sorted((folder / "results").glob("runs/**/pretrain.json"))
+    return took, [json.loads(file.read_text())["provenance"] for file in files]
+
+
+def against_seeds(most: int, epochs: int) -> Table:
+    """Wall time at 1 … `most` seeds of one method, and the cost of a further one."""
+    walls, training = [], []
+    for seeds in range(1, most + 1):
+        wall, facts = _in_new_folder(study(seeds, 1, epochs))
+        walls.append(wall)
+        training += [each["training_seconds"] for each in facts]
+    slope, start = np.polyfit(range(1, most + 1), walls, 1)
+    fitted = start + slope * np.arange(1, most + 1)
+    worst = float(np.abs(np.array(walls) / fitted - 1).max())
+    steps = float(np.mean(training))
+    fixed = float(slope) - steps
+    rows = [
+        Row(f"{number} seed{'s' if number > 1 else ''}", {"wall": wall}, "s")
+        for number, wall in enumerate(walls, 1)
+    ]
+    rows += [
+        Row("a further seed", {"wall": float(slope)}, "s"),
+        Row("of it, training steps", {"wall": steps}, "s"),
+        Row("of it, everything else", {"wall": fixed}, "s"),
+    ]
+    return Table(
+        "Wall time against seeds (SimCLR, one core)",
+        rows,
+        [
+            f"no time is further than {worst:.1%} from the line",
+            "everything else: five processes, features, selection, evaluation, Snakemake itself",
+            f"it is at most {SHARE:.0%} of a run whose training takes {fixed / SHARE / 60:.0f} min",
+        ],
+    )
+
+
+def against_methods(epochs: int) -> Table:
+    """Wall time with one, two and four methods."""
+    rows = []
+    for count in (1, 2, 4):
+        wall, facts = _in_new_folder(study(1, count, epochs))
+        steps = sum(each["training_seconds"] for each in facts)
+        rows.append(Row(", ".join(METHODS[:count]), {"wall": wall, "training steps": steps}, "s"))
+    return Table("Wall time against methods (one seed, one core)", rows)
+
+
+def against_ranks(ranks: int, epochs: int) -> Table:
+    """Images per second of one training on 1 … `ranks` processes, on CPUs with a thread each."""
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder)
+        _, _ = finished(place, study(1, 1, 1))
+        (config,) = (place / "results").glob("runs/**/config.json")
+        content = json.loads(config.read_text())
+        content["training"]["epochs"] = epochs
+        config.write_text(json.dumps(content))
+        (manifest,) = (place / "results").glob("data/digits/*/manifest.json")
+        for count in range(1, ranks + 1):
+            output = place / str(count)
+            script = "import sys; from replearn.launch import run_ranks"
+            script += "; run_ranks(sys.argv[2:], int(sys.argv[1]))"
+            command = [sys.executable, "-c", script, str(count), "pretrain", str(config)]
+            command += ["--dataset", str(manifest), "--output", str(output), "--threads", "1"]
+            environment = {
+                **os.environ,
+                "PYTHONPATH": str(CHECKOUT),
+                "CUDA_VISIBLE_DEVICES": "",
+                "OMP_NUM_THREADS": "1",
+            }
+            subprocess.run(command, check=True, capture_output=True, env=environment)
+            facts = json.loads((output / "pretrain.json").read_text())["provenance"]
+            values = {"training": facts["images_per_second"]}
+            rows.append(Row(f"{count} rank{'s' if count > 1 else ''}", values, "images/s"))
+    return Table(
+        "One training on several ranks (SimCLR, batch 128 shared, one thread each)",
+        rows,
+        ["gloo on CPUs; the small encoder is the hard case, its steps last milliseconds"],
+    )
+
+
+def _in_new_folder(content: dict[str, Any]) -> tuple[float, list[dict[str, Any]]]:
+    folder = Path(tempfile.mkdtemp())
+    try:
+        return finished(folder, content)
+    finally:
+        shutil.rmtree(folder)
+
+
+def measure(chosen: argparse.Namespace) -> list[Table]:
+    epochs, seeds = (1, 2) if chosen.quick else (30, 4)
+    cores = len(os.sched_getaffinity(0))
+    tables = [against_seeds(seeds, epochs), against_methods(epochs)]
+    return [*tables, against_ranks(min(cores, 4), epochs)]
+
+
+def main() -> None:
+    run("cost", options(__doc__ or ""), measure)
+
+
+if __name__ == "__main__":
+    main()

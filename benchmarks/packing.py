@@ -1,0 +1,100 @@
+"""Several trainings on one device at once against one after the other: does sharing pay?
+
+    python -m benchmarks.packing
+
+On a GPU each training is a process of its own, as with `jobs_per_gpu`. On CPUs the cores are divided: one
+training with all of them against one for each core.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+from benchmarks.harness import Row, Table, options, run
+from benchmarks.pairs import abba, in_fresh_process, paired_ratio
+from benchmarks.training import Case, Contest, cases
+
+SETTLED = 2
+"""Epochs before the clock starts."""
+
+
+def together(case: Case, device: str, jobs: int, threads: int, seconds: float) -> float:
+    """Images per second of `jobs` trainings in processes of their own, all running at once."""
+    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(jobs) as pool:
+        waiting = [
+            pool.submit(
+                in_fresh_process,
+                "benchmarks.packing:one_of_several",
+                case=[getattr(case, name) for name in case.__slots__],
+                device=device,
+                threads=threads,
+                jobs=jobs,
+                folder=folder,
+                seconds=seconds,
+            )
+            for _ in range(jobs)
+        ]
+        return sum(job.result() for job in waiting)
+
+
+def one_of_several(
+    case: list[object], device: str, threads: int, jobs: int, folder: str, seconds: float
+) -> float:
+    """Images per second of this process between the moment when all are ready and `seconds` later."""
+    import torch
+
+    torch.set_num_threads(threads)
+    place = Path(folder)
+    with tempfile.TemporaryDirectory() as own:
+        contest = Contest(Case(*case), device, Path(own))  # type: ignore[arg-type]
+        for _ in range(SETTLED):
+            contest.end_to_end()
+        (place / str(os.getpid())).touch()
+        while len(list(place.iterdir())) < jobs:
+            time.sleep(0.01)
+        epochs, start = 0, time.perf_counter()
+        while time.perf_counter() - start < seconds:
+            contest.end_to_end()
+            epochs += 1
+        return epochs * contest.images / (time.perf_counter() - start)
+
+
+def measure(chosen: argparse.Namespace) -> list[Table]:
+    cores = len(os.sched_getaffinity(0))
+    seconds, rounds = (1.0, 1) if chosen.quick else (20.0, 2)
+    wanted = [case for case in cases(chosen.device, chosen.quick) if case.method == "simclr"]
+    if chosen.device == "cuda":
+        wanted += [replace(case, batch_size=128) for case in wanted if case.batch_size > 128]
+    table = Table(
+        "Images per second of all trainings at once ÷ of one alone",
+        notes=[f"processes of their own, {seconds:.0f} s each, {rounds} rounds of A B B A"],
+    )
+    for case in wanted:
+        for jobs in (2, 4) if chosen.device == "cuda" else (cores,):
+            threads = 1 if chosen.device == "cuda" else max(1, cores // jobs)
+            many, one = abba(
+                lambda case=case, jobs=jobs, threads=threads: together(  # type: ignore[misc]
+                    case, chosen.device, jobs, threads, seconds
+                ),
+                lambda case=case: together(case, chosen.device, 1, cores, seconds),  # type: ignore[misc]
+                rounds,
+            )
+            ratio = paired_ratio(many, one)
+            values = {"at once": sum(many) / len(many), "alone": sum(one) / len(one)}
+            label = f"{jobs} trainings, {case.encoder}, {case.size}², batch {case.batch_size}"
+            table.rows.append(Row(label, values, "images/s", ratio))
+    return [table]
+
+
+def main() -> None:
+    run("packing", options(__doc__ or ""), measure)
+
+
+if __name__ == "__main__":
+    main()

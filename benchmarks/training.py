@@ -1,0 +1,263 @@
+"""Training from end to end against its model alone: what do data, augmentation and bookkeeping cost?
+
+    python -m benchmarks.training
+
+End to end is `replearn.train.train`, with its history and its checkpoint at the end of each epoch. The model
+alone makes the same steps (forward, backward, optimiser, averages) on batches that lie on the device already.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from benchmarks.harness import Row, Table, options, run
+from benchmarks.pairs import abba, paired_ratio, seconds
+from replearn.batches import Augmentation, TrainingData, make_batch
+from replearn.build import build_method
+from replearn.checkpoint import Checkpoint
+from replearn.config import RunConfig, parse_study
+from replearn.data.prepared import Manifest
+from replearn.engine import Engine
+from replearn.history import History
+from replearn.images import ResidentImages
+from replearn.methods.base import Batch, Method
+from replearn.methods.options import METHODS
+from replearn.optimizers import build_optimizer
+from replearn.planning import plan
+from replearn.pretrain import training_budget
+from replearn.progress import Progress
+from replearn.train import train
+
+TARGET = {"cpu": 0.90, "cuda": 0.95}
+TRAINED = [name for name, options in METHODS.items() if options.trained]
+CLASSES = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One training to time."""
+
+    encoder: str
+    method: str
+    size: int
+    channels: int
+    batch_size: int
+    steps: int
+
+
+def cases(device: str, quick: bool) -> list[Case]:
+    """The small encoder on grey 28×28 and colour 32×32 images; ResNet-18 on the latter."""
+    small, large = (4, 2) if quick else (40, 3) if device == "cpu" else (400, 100)
+    batch = {"cpu": 64, "cuda": 512}[device]
+    grey = [Case("convnet", name, 28, 1, 128, small) for name in TRAINED]
+    colour = [Case("convnet", name, 32, 3, 128, small) for name in ("simclr", "byol", "dino")]
+    deep = ("simclr",) if device == "cpu" else ("simclr", "supcon", "byol", "dino")
+    return [*grey, *colour, *(Case("resnet18", name, 32, 3, batch, large) for name in deep)]
+
+
+def configuration(case: Case, **training: object) -> RunConfig:
+    """The run of a case, with the recipe that a study would give it."""
+    study = {
+        "name": "benchmark",
+        "datasets": {"cifar10": {}},
+        "seeds": [0],
+        "encoder": {"name": case.encoder, "width": 32},
+        "training": {"epochs": 1, "batch_size": case.batch_size, **training},
+        "methods": {case.method: {}},
+    }
+    return plan(parse_study(study, "benchmark")).runs[0].config
+
+
+def manifest(case: Case) -> Manifest:
+    """What a prepared dataset of the case's shape would say."""
+    return Manifest(
+        name="random",
+        source="random",
+        digest="0" * 64,
+        licence="",
+        citation="",
+        classes=tuple(map(str, range(CLASSES))),
+        channels=case.channels,
+        height=case.size,
+        width=case.size,
+        splits={},
+        files={},
+        mean=(0.5,) * case.channels,
+        std=(0.25,) * case.channels,
+        captions="templates",
+        templates=("a photo of a {}.",),
+        conversions=(),
+        validation=0.1,
+    )
+
+
+def random_data(case: Case, device: str) -> TrainingData:
+    """Random images, labels and prompts on the device."""
+    random = torch.Generator().manual_seed(0)
+    count = case.batch_size * case.steps
+    shape = (count, case.channels, case.size, case.size)
+    return TrainingData(
+        images=ResidentImages(
+            torch.randint(256, shape, generator=random, dtype=torch.uint8).to(device)
+        ),
+        mean=(0.5,) * case.channels,
+        std=(0.25,) * case.channels,
+        labels=torch.randint(CLASSES, (count,), generator=random).to(device),
+        tokens=torch.randint(1, 400, (CLASSES, 4, 16), generator=random).to(device),
+    )
+
+
+class Contest:
+    """One method that can be trained either way, from end to end or on batches that are there already."""
+
+    def __init__(self, case: Case, device: str, folder: Path, **training: object) -> None:
+        self.device, self.folder = device, folder
+        self.images = case.batch_size * case.steps
+        config = configuration(case, **training)
+        self.engine = Engine(config.training.engine == "fast", config.training.compile)
+        self.method: Method = self.engine.settle(build_method(config, manifest(case)), device)
+        self.data = random_data(case, device)
+        self.budget = training_budget(config, device)
+        self.augmentation = Augmentation(config.views, 0)
+        self.optimizer = build_optimizer(
+            config.optimizer.name,
+            self.method,
+            lr=1e-4,
+            weight_decay=config.optimizer.weight_decay,
+            momentum=config.optimizer.momentum,
+            trust=config.optimizer.trust,
+            fused=self.engine.fast,
+        )
+        self.loss_of = self.engine.loss_of(self.method.train())
+        self.batches = self._batches(case)
+        self.runs = 0
+
+    def end_to_end(self) -> None:
+        """One epoch of the training loop."""
+        self.runs += 1
+        place = self.folder / str(self.runs)
+        progress = Progress(0, "benchmark", stream=io.StringIO(), silent=True)
+        train(
+            self.method,
+            self.data,
+            self.optimizer,
+            budget=self.budget,
+            augmentation=self.augmentation,
+            checkpoint=Checkpoint(place / "checkpoint.safetensors", str(self.runs)),
+            history=History(place / "history.jsonl", progress),
+            on_epoch=lambda epoch: {},
+            engine=self.engine,
+        )
+
+    def model_alone(self) -> None:
+        """The same number of steps on batches made beforehand."""
+        for batch in self.batches:
+            with torch.autocast(
+                self.device, self.budget.precision, self.budget.precision != torch.float32
+            ):
+                loss = self.loss_of(batch)
+            self.optimizer.zero_grad(set_to_none=True)
+            loss.total.backward()
+            self.optimizer.step()
+            self.method.after_step(0.5)
+
+    def _batches(self, case: Case) -> list[Batch]:
+        order = torch.arange(min(case.steps, 8) * case.batch_size)
+        made = [
+            make_batch(
+                self.data,
+                index,
+                images,
+                self.augmentation,
+                epoch=0,
+                progress=0.5,
+                needs=self.method.needs,
+            )
+            for index, images in self.data.images.batches(order, case.batch_size, 0)
+        ]
+        return (made * case.steps)[: case.steps]
+
+
+def compared(case: Case, device: str, rounds: int, **training: object) -> Row:
+    """Images per second both ways, and their ratio over A B B A rounds."""
+    with tempfile.TemporaryDirectory() as folder:
+        contest = Contest(case, device, Path(folder), **training)
+        ways: list[Callable[[], float]] = []
+        for work in (contest.end_to_end, contest.model_alone):
+            work()
+            ways.append(partial(_rate, work, contest.images, device))
+        whole, alone = abba(ways[0], ways[1], rounds)
+    ratio = paired_ratio(whole, alone)
+    name = f"{case.method}, {case.encoder}, {case.size}²×{case.channels}, batch {case.batch_size}"
+    values = {"end to end": _median(whole), "model alone": _median(alone)}
+    return Row(name, values, "images/s", ratio, TARGET[device])
+
+
+def switched(case: Case, device: str, rounds: int, ways: dict[str, dict[str, object]]) -> Row:
+    """Images per second of whole epochs under two settings of the engine."""
+    with tempfile.TemporaryDirectory() as folder:
+        timed = []
+        for name, training in ways.items():
+            contest = Contest(case, device, Path(folder) / name, **training)
+            contest.end_to_end()
+            timed.append(partial(_rate, contest.end_to_end, contest.images, device))
+        first, second = abba(timed[0], timed[1], rounds)
+    values = dict(zip(ways, (_median(first), _median(second)), strict=True))
+    label = f"{case.method}, {case.encoder}, batch {case.batch_size}"
+    return Row(label, values, "images/s", paired_ratio(first, second))
+
+
+def _rate(work: Callable[[], object], images: int, device: str) -> float:
+    return images / seconds(work, device)
+
+
+def _median(values: list[float]) -> float:
+    return float(torch.tensor(values).median())
+
+
+def measure(chosen: argparse.Namespace) -> list[Table]:
+    rounds = 1 if chosen.quick else 3
+    found = cases(chosen.device, chosen.quick)
+    whole = Table(
+        "Training from end to end ÷ its model alone",
+        [compared(case, chosen.device, rounds) for case in found],
+        [f"random images; {rounds} rounds of A B B A in one process"],
+    )
+    deep = [case for case in found if case.encoder == "resnet18"]
+    wanted = [*(c for c in found if c.method in ("byol", "dino") and c.channels == 1), *deep]
+    fast = Table("The fast engine ÷ the plain one")
+    fast.rows.extend(
+        switched(c, chosen.device, rounds, {"fast": {}, "plain": {"engine": "plain"}})
+        for c in wanted
+    )
+    tables = [whole, fast]
+    for setting in chosen.compile:
+        table = Table(f"torch.compile, {setting} ÷ without", notes=["compilation not counted"])
+        ways: dict[str, dict[str, object]] = {setting: {"compile": setting}, "off": {}}
+        table.rows.extend(switched(c, chosen.device, rounds, ways) for c in wanted)
+        tables.append(table)
+    return tables
+
+
+def main() -> None:
+    parser = options(__doc__ or "")
+    parser.add_argument(
+        "--compile",
+        nargs="*",
+        choices=["kernels", "graphs"],
+        default=[],
+        help="also measure torch.compile (minutes of compilation)",
+    )
+    run("training", parser, measure)
+
+
+if __name__ == "__main__":
+    main()
