@@ -59,6 +59,7 @@ RUN_TYPES = {
     "peak_memory_mb": "Float64",
     "images_per_second": "Float64",
     "outside_model": "Float64",
+    "waiting_for_images": "Float64",
     "training_seconds": "Float64",
     "ranks": "Int64",
     "device": "str",
@@ -268,8 +269,8 @@ def _training_columns(pretrain: Mapping[str, Any]) -> dict[str, object]:
     )
     row: dict[str, object] = {name: metrics.get(name) for name in columns.split()}
     described = (
-        "peak_memory_mb images_per_second outside_model training_seconds ranks device device_name"
-        " commit replearn python torch created"
+        "peak_memory_mb images_per_second outside_model waiting_for_images training_seconds ranks"
+        " device device_name commit replearn python torch created"
     )
     row |= {name: _text(provenance.get(name)) for name in described.split()}
     row["train_seconds"] = provenance.get("wall_seconds")

@@ -65,15 +65,14 @@ def speed(path: Path) -> dict[str, float]:
         training_seconds: in steps, without monitoring and checkpoints, over all restarts.
         images_per_second: in that time.
         outside_model: share of it spent outside the model, 0 to 1.
+        waiting_for_images: share of it spent waiting for streamed images, a part of the former.
     """
     lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     laps = [line for line in lines if "seconds" in line]
     if not laps:
         return {}
     seconds = sum(lap["seconds"] for lap in laps)
-    return {
-        "training_seconds": seconds,
-        "images_per_second": sum(lap["images_per_second"] * lap["seconds"] for lap in laps)
-        / seconds,
-        "outside_model": sum(lap["outside_model"] * lap["seconds"] for lap in laps) / seconds,
+    averaged = ("images_per_second", "outside_model", "waiting_for_images")
+    return {"training_seconds": seconds} | {
+        name: sum(lap[name] * lap["seconds"] for lap in laps) / seconds for name in averaged
     }

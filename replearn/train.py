@@ -107,6 +107,7 @@ def train(
     method.train()
     loss_of = engine.loss_of(method)
     window: list[Loss] = []
+    waited = 0.0
     watch = Stopwatch(device)
     with _termination() as terminated:
         for epoch in range(position.step // steps_per_epoch, budget.epochs):
@@ -161,7 +162,9 @@ def train(
                     "seconds": lap.seconds,
                     "images_per_second": len(window) * budget.batch_size / lap.seconds,
                     "outside_model": lap.outside,
+                    "waiting_for_images": (data.images.waited - waited) / lap.seconds,
                 }
+                waited = data.images.waited
                 window = []
                 stop = distributed.any_rank(terminated(), device)
                 if distributed.rank() == 0:

@@ -24,7 +24,7 @@ from replearn.planning import Plan, plan, write
 from replearn.pretrain import pretrain
 from replearn.train import LOG_EVERY
 
-TIMES = ("time", "seconds", "images_per_second", "outside_model")
+TIMES = ("time", "seconds", "images_per_second", "outside_model", "waiting_for_images")
 TRAINED = [name for name, options in METHODS.items() if options.trained]
 
 
@@ -160,6 +160,7 @@ def test_a_training_says_how_fast_it_was(study: Plan, tmp_path: Path) -> None:
     images = 3 * (450 // 32) * 32
     assert facts["images_per_second"] == pytest.approx(images / facts["training_seconds"])
     assert 0 < facts["outside_model"] < 1 and facts["ranks"] == 1
+    assert facts["waiting_for_images"] == 0
     untrained = json.loads(run_once(study, "raw_pixels", tmp_path / "b").pretrain.read_text())
     assert "images_per_second" not in untrained["provenance"]
 
