@@ -10,7 +10,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from torch import Tensor
 
 from replearn.evaluate import knn
-from replearn.evaluate.knn import knn_predict, neighbours
+from replearn.evaluate.knn import knn_predict, neighbours, vote
 from tests.evaluate.digits import pixels
 
 
@@ -89,6 +89,19 @@ def test_ties_at_the_last_place_go_to_the_lowest_rows() -> None:
     assert index.tolist() == [[1, 2]]
     _, index = neighbours(bank, torch.tensor([[4.0, 0.0]]), 5)
     assert index.tolist() == [[1, 2, 4, 5, 0]]
+
+
+def test_equal_votes_are_equal_in_whatever_order_they_are_added() -> None:
+    random = torch.Generator().manual_seed(0)
+    similarity = torch.rand(200, 9, generator=random, dtype=torch.float64).sort(1).values.flip(1)
+    similarity = similarity.repeat_interleave(2, 1)
+    labels = torch.tensor([0, 1])
+    index = torch.arange(2).repeat(200, 9)
+    for _ in range(5):
+        later = 1 + torch.randperm(17, generator=random)
+        order = torch.cat([torch.zeros(1).long(), later])
+        found = vote(similarity[:, order], index[:, order], labels, classes=2, temperature=0.07)
+        assert found.tolist() == [0] * 200
 
 
 def test_a_small_bank_votes_as_a_whole() -> None:
