@@ -140,16 +140,19 @@ def select(
     config: ConfigArgument,
     features: FeaturesOption,
     output: OutputOption,
+    gpus: GpusOption = 1,
     threads: ThreadsOption = 1,
 ) -> None:
     """Choose the probe's regularisation on the validation images; test data are out of reach here."""
     from replearn.config import read_run_config
-
-    _limit_threads(threads)
-    from replearn.evaluate.run import select as run_select
+    from replearn.devices import lease
 
     run = read_run_config(config)
-    run_select(features, output, run.evaluation, run.identification)
+    with lease(run.device, gpus=gpus, jobs_per_gpu=run.jobs_per_gpu) as leased:
+        _limit_threads(threads)
+        from replearn.evaluate.run import select as run_select
+
+        run_select(features, output, run.evaluation, run.identification, device=leased.device)
 
 
 @app.command(rich_help_panel=STEPS)
@@ -158,23 +161,27 @@ def evaluate(
     features: FeaturesOption,
     select: Annotated[Path, typer.Option(help="select.json with the frozen choices.")],
     output: OutputOption,
+    gpus: GpusOption = 1,
     threads: ThreadsOption = 1,
 ) -> None:
     """kNN, linear probe and collapse diagnostics on the test images."""
     from replearn.config import read_run_config
-
-    _limit_threads(threads)
-    from replearn.evaluate.run import evaluate as run_evaluate
+    from replearn.devices import lease
 
     run = read_run_config(config)
-    run_evaluate(
-        features,
-        select,
-        output,
-        run.evaluation,
-        run.identification,
-        supervision=run.supervision,
-    )
+    with lease(run.device, gpus=gpus, jobs_per_gpu=run.jobs_per_gpu) as leased:
+        _limit_threads(threads)
+        from replearn.evaluate.run import evaluate as run_evaluate
+
+        run_evaluate(
+            features,
+            select,
+            output,
+            run.evaluation,
+            run.identification,
+            supervision=run.supervision,
+            device=leased.device,
+        )
 
 
 @app.command(rich_help_panel=STEPS)

@@ -20,12 +20,12 @@ def cluster_residual(h: Tensor, clusters: int = CLUSTERS) -> float | None:
     total = float(h.square().sum())
     if len(h) < 5 * clusters or total == 0:
         return None
-    chosen = [int(h.square().sum(1).argmax())]
+    chosen = [h.square().sum(1).argmax()]
     distance = torch.full((len(h),), torch.inf, dtype=torch.float64, device=h.device)
     for _ in range(clusters - 1):
         distance = torch.minimum(distance, (h - h[chosen[-1]]).square().sum(1))
-        chosen.append(int(distance.argmax()))
-    centres = h[chosen]
+        chosen.append(distance.argmax())
+    centres = h[torch.stack(chosen)]
     for _ in range(ROUNDS):
         member = F.one_hot(_nearest(h, centres), clusters).double()
         size = member.sum(0)

@@ -102,8 +102,11 @@ def test_jobs_ask_for_a_gpu_where_they_would_use_one(
         text=True,
     )
     assert done.returncode == 0, done.stderr
-    assert "rule pretrain:" in done.stdout
-    assert set(re.findall(r"\bgpu=(\d+)", done.stdout)) - {"0"} == asked
+    jobs = re.findall(r"rule (\w+):\n((?: .*\n)+)", done.stdout)
+    found = {rule: set(re.findall(r"\bgpu=(\d+)", job)) - {"0"} for rule, job in jobs}
+    for rule in ("pretrain", "embed", "embed_text", "select", "evaluate"):
+        assert found[rule] == asked, rule
+    assert found["report"] == set()
 
 
 def test_the_slurm_profile_is_complete(checkout: FinishedStudy) -> None:

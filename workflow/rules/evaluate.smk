@@ -10,12 +10,14 @@ rule select:
         f"{LOGS}/select/{{fkey}}-{{ekey}}/{RUN_LOG}",
     conda:
         "../../environment.yml"
+    resources:
+        gpu=gpus_of,
     params:
         features=subpath(input.train, parent=True),
         directory=subpath(output.select, parent=True),
     shell:
         "python -m replearn select {input.config:q} --features {params.features:q} --output {params.directory:q}"
-        " --threads {threads} 2>&1 | tee {log:q}"
+        " --gpus {resources.gpu} --threads {threads} 2>&1 | tee {log:q}"
 
 
 rule evaluate:
@@ -35,12 +37,14 @@ rule evaluate:
         f"{LOGS}/evaluate/{{fkey}}-{{ekey}}/{RUN_LOG}",
     conda:
         "../../environment.yml"
+    resources:
+        gpu=gpus_of,
     params:
         features=subpath(input.train, parent=True),
         directory=subpath(output.knn, parent=True),
     shell:
         "python -m replearn evaluate {input.config:q} --features {params.features:q} --select {input.select:q}"
-        " --output {params.directory:q} --threads {threads} 2>&1 | tee {log:q}"
+        " --output {params.directory:q} --gpus {resources.gpu} --threads {threads} 2>&1 | tee {log:q}"
 
 
 rule text:
