@@ -85,18 +85,24 @@ def options(description: str) -> argparse.ArgumentParser:
 
 def run(
     name: str,
-    parser: argparse.ArgumentParser,
+    chosen: argparse.Namespace,
     measure: Callable[[argparse.Namespace], Sequence[Table]],
     *,
     peers: Sequence[str] = (),
 ) -> None:
-    """A benchmark's main: parse, measure, print the tables, write `<output>/<name>.json` and `.svg`."""
-    chosen = parser.parse_args()
-    if chosen.device == "cuda" and not torch.cuda.is_available():
-        parser.error("this machine has no CUDA device that torch can use")
+    """A benchmark's main: measure, print the tables, write `<output>/<name>.json` and `.svg`.
+
+    Args:
+        name: of the files.
+        chosen: what `options` parsed.
+        measure: makes the tables.
+        peers: packages measured beside replearn, for their versions.
+    """
     if chosen.threads:
         torch.set_num_threads(chosen.threads)
     try:
+        if chosen.device == "cuda" and not torch.cuda.is_available():
+            raise UserError("torch finds no CUDA device here", where="--device cuda")
         # Before the measurement, which is itself a load.
         found = machine.facts(chosen.device, peers)
         publish(name, measure(chosen), found, chosen.output, quick=chosen.quick)

@@ -89,10 +89,11 @@ def rate(work: Callable[[], object], units: int, at_least: float, device: str = 
         expected = took / repeats
 
 
-def in_fresh_process(function: str, **arguments: Any) -> Any:
+def in_fresh_process(function: str, *, show: bool = False, **arguments: Any) -> Any:
     """The result of `function` ("module:name") called with `arguments` in a new Python process.
 
-    Arguments and result travel as JSON. What the process writes is shown only if it fails.
+    Arguments and result travel as JSON. What the process writes is shown only if it fails, or all along
+    if `show` is true.
 
     Raises:
         UserError: the process failed; with the end of what it wrote.
@@ -106,8 +107,8 @@ def in_fresh_process(function: str, **arguments: Any) -> Any:
         done = subprocess.run(
             call,
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
+            stdout=None if show else subprocess.PIPE,
+            stderr=None if show else subprocess.STDOUT,
             text=True,
             env=environment,
             check=False,
@@ -116,7 +117,7 @@ def in_fresh_process(function: str, **arguments: Any) -> Any:
             raise UserError(
                 f"the measuring process ended with status {done.returncode}",
                 where=function,
-                hint="\n  ".join(done.stdout.splitlines()[-15:]),
+                hint="\n  ".join((done.stdout or "").splitlines()[-15:]),
             )
         return json.loads(answer.read_text(encoding="utf-8"))
 

@@ -47,25 +47,21 @@ def test_the_files_hold_rows_and_machine(tmp_path: Path, capsys: pytest.CaptureF
     assert TABLE.text() in capsys.readouterr().out
 
 
-def test_a_benchmark_is_one_command(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
-) -> None:
+def test_a_benchmark_measures_and_publishes(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     def measure(chosen: argparse.Namespace) -> list[Table]:
         assert chosen.quick
         return [TABLE]
 
-    monkeypatch.setattr(
-        "sys.argv", ["speed", "--quick", "--device", "cpu", "--output", f"{tmp_path}"]
-    )
-    run("speed", options("Speed."), measure)
+    arguments = ["--quick", "--device", "cpu", "--output", str(tmp_path)]
+    run("speed", options("Speed.").parse_args(arguments), measure)
     assert json.loads((tmp_path / "speed.json").read_text())["quick"] is True
     assert "the figures show that it runs" in capsys.readouterr().out
 
 
-def test_a_mistake_is_told_in_one_message(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_mistake_is_told_in_one_message() -> None:
     def measure(chosen: argparse.Namespace) -> list[Table]:
         raise UserError("the losses differ", where="gate")
 
-    monkeypatch.setattr("sys.argv", ["speed", "--device", "cpu"])
+    chosen = options("Speed.").parse_args(["--device", "cpu"])
     with pytest.raises(SystemExit, match=r"^error: gate: the losses differ$"):
-        run("speed", options("Speed."), measure)
+        run("speed", chosen, measure)

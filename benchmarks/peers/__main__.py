@@ -1,0 +1,259 @@
+"""The command: equivalence first, then throughput side by side, or the time to an equal accuracy."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import os
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
+from statistics import median
+
+from benchmarks.harness import Row, Table, options, run
+from benchmarks.pairs import abba, in_fresh_process, paired_ratio
+from benchmarks.peers.images import lay_out, prepared
+from benchmarks.peers.task import Task
+from replearn.progress import Progress
+
+OURS = "benchmarks.peers.ours:throughput"
+THEIRS = "benchmarks.peers.theirs:throughput"
+SHIPPED = "benchmarks.peers.theirs:throughput_as_shipped"
+SHIPPED_BATCH, SHIPPED_WORKERS = 128, 8
+"""What lightly's CIFAR-10 script sets."""
+
+ENCODERS = ("resnet18", "convnet")
+TARGETS = {("cpu", "resnet18"): 1.2, ("cpu", "convnet"): 2.0, ("cuda", "resnet18"): 1.5}
+SHIPPED_TARGET = {"cuda": 3.0}
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """How much to measure.
+
+    Attributes:
+        train: training images.
+        batch_size: images in a step.
+        seconds: to time in each run; 0 times one epoch without a look at the rate first.
+        rounds: of A B B A.
+    """
+
+    train: int
+    batch_size: int
+    seconds: float
+    rounds: int
+
+
+SIZES = {
+    ("cpu", "resnet18"): Size(384, 128, 15, 2),
+    ("cpu", "convnet"): Size(5120, 256, 10, 3),
+    ("cuda", "resnet18"): Size(50_000, 512, 30, 3),
+    ("cuda", "convnet"): Size(50_000, 512, 30, 3),
+}
+QUICK = Size(16, 8, 0, 1)
+PARITY_NOTES = (
+    "lightly: JPEG files through its PIL transform in a DataLoader with persistent workers,",
+    "contiguous memory, SGD as PyTorch has it by default, no logging, no checkpoints",
+    "replearn: images prepared once, views in batches, a study's run with history and checkpoints",
+    "both: no evaluation, epochs of the warm-up left out, BatchNorm over both views together",
+)
+SHIPPED_NOTES = (
+    "lightly: its own ResNet-18 (no ReLU after the stem), BatchNorm after the head, one view after",
+    f"the other, Lightning's Trainer at its default precision, {SHIPPED_WORKERS} workers that start",
+    "anew in each epoch, a checkpoint after each; logs as CSV, without its kNN evaluation",
+    'replearn: a study\'s run at precision "auto", bfloat16 on a GPU that has it, float32 on a CPU',
+)
+VALIDATION = 0.1
+"""replearn holds this share of the images back and does not train on it."""
+
+
+def main() -> None:
+    """`python -m benchmarks.peers`."""
+    parser = options("replearn against lightly: SimCLR on the same image files.")
+    parser.add_argument(
+        "--images", type=Path, help="folder with train/<class>/ and test/<class>/ of JPEG files"
+    )
+    parser.add_argument(
+        "--encoder", nargs="+", choices=ENCODERS, help="both if absent; with --quick the convnet"
+    )
+    parser.add_argument("--rounds", type=int, help="rounds of A B B A")
+    parser.add_argument(
+        "--to-knn", type=float, metavar="ACCURACY", help="time to this kNN accuracy instead"
+    )
+    parser.add_argument("--epochs", type=int, default=200, help="with --to-knn: at most so many")
+    parser.add_argument("--batch-size", type=int, default=512, help="with --to-knn: replearn's")
+    chosen = parser.parse_args()
+    name = "peers" if chosen.to_knn is None else "peers-to-knn"
+    run(name, chosen, measure, peers=("lightly", "pytorch_lightning"))
+
+
+def measure(chosen: argparse.Namespace) -> Sequence[Table]:
+    """The tables that the command line asks for."""
+    if chosen.to_knn is not None:
+        return [to_knn(chosen)]
+    parity = Table("Parity: the same backbone, head, loss, batch, views, optimiser and precision")
+    shipped = Table("As shipped: lightly's CIFAR-10 script, and the same recipe as a study's run")
+    for encoder in chosen.encoder or (ENCODERS[1:] if chosen.quick else ENCODERS):
+        size = QUICK if chosen.quick else SIZES[chosen.device, encoder]
+        size = replace(size, rounds=chosen.rounds or size.rounds)
+        with tempfile.TemporaryDirectory() as folder:
+            task = laid_out(Path(folder), chosen, encoder, size)
+            notes = in_fresh_process("benchmarks.peers.gate:notes", task=task.as_dict())
+            parity.rows.append(at_parity(task, size))
+            parity.notes.extend(notes)
+            if encoder == "resnet18":
+                task = replace(task, batch_size=min(SHIPPED_BATCH, size.batch_size))
+                shipped.rows.append(as_shipped(replace(task, workers=SHIPPED_WORKERS), size))
+    parity.notes.extend(PARITY_NOTES)
+    shipped.notes.extend(SHIPPED_NOTES)
+    return [table for table in (parity, shipped) if table.rows]
+
+
+def laid_out(folder: Path, chosen: argparse.Namespace, encoder: str, size: Size) -> Task:
+    """The task, its images laid out below `folder`; `size.train` of them for each side at least."""
+    count = math.ceil(size.train / (1 - VALIDATION)) + 20
+    images = lay_out(folder / "images", chosen.images, count, size.batch_size)
+    return Task(
+        images=str(images),
+        prepared=str(prepared(images, folder, VALIDATION)),
+        encoder=encoder,
+        batch_size=size.batch_size,
+        warm_up=1,
+        epochs=2,
+        device=chosen.device,
+        threads=chosen.threads or 0,
+    )
+
+
+def at_parity(task: Task, size: Size) -> Row:
+    """Both with equal parts; lightly with the number of workers that suits it best."""
+    tried = candidates(len(os.sched_getaffinity(0))) if size.seconds else [1]
+    loads = [replace(task, workers=workers) for workers in tried]
+    found = first_looks([(THEIRS, load) for load in loads] + [(OURS, task)], size)
+    fastest = max(range(len(tried)), key=lambda place: found[place])
+    rates = ", ".join(f"{n}: {rate:,.0f}" for n, rate in zip(tried, found, strict=False))
+    looked = f", the best in a first look (workers: views/s): {rates}" if size.seconds else ""
+    return compared(
+        f"{task.encoder}, batch {task.batch_size}",
+        (OURS, lasting(task, size, found[-1])),
+        (THEIRS, lasting(loads[fastest], size, found[fastest])),
+        size.rounds,
+        TARGETS.get((task.device, task.encoder)),
+        f"lightly with {tried[fastest]} worker(s){looked}",
+    )
+
+
+def as_shipped(task: Task, size: Size) -> Row:
+    """lightly's script with its own numbers, replearn with the same recipe."""
+    theirs, ours = first_looks([(SHIPPED, task), (OURS, task)], size)
+    return compared(
+        f"resnet18, batch {task.batch_size}",
+        (OURS, lasting(task, size, ours)),
+        (SHIPPED, lasting(task, size, theirs)),
+        size.rounds,
+        SHIPPED_TARGET.get(task.device),
+    )
+
+
+def first_looks(runs: Sequence[tuple[str, Task]], size: Size) -> list[float]:
+    """Views per second of one run each, to choose by; zeros if nothing is to be chosen."""
+    if not size.seconds:
+        return [0.0] * len(runs)
+    found = []
+    with Progress(len(runs), f"{runs[0][1].encoder}: first looks", "runs") as progress:
+        for function, task in runs:
+            found.append(in_fresh_process(function, task=task.as_dict()))
+            progress.advance()
+    return found
+
+
+def compared(
+    case: str,
+    ours: tuple[str, Task],
+    theirs: tuple[str, Task],
+    rounds: int,
+    target: float | None,
+    note: str = "",
+) -> Row:
+    """A row of A B B A, each measurement in a process of its own."""
+    with Progress(4 * rounds, case, "runs") as progress:
+
+        def timed(function: str, task: Task) -> float:
+            found: float = in_fresh_process(function, task=task.as_dict())
+            progress.advance()
+            return found
+
+        a, b = abba(partial(timed, *ours), partial(timed, *theirs), rounds)
+    values = {"replearn": median(a), "lightly": median(b)}
+    return Row(case, values, "views/s", paired_ratio(a, b), target, note)
+
+
+def lasting(task: Task, size: Size, rate: float) -> Task:
+    """The task with enough epochs after the warm-up to fill the seconds to be timed at `rate` views/s."""
+    epoch = 2 * (size.train // task.batch_size) * task.batch_size
+    return replace(task, epochs=task.warm_up + max(1, math.ceil(size.seconds * rate / epoch)))
+
+
+def candidates(cores: int) -> list[int]:
+    """Numbers of workers to try: none, one, half the cores, all."""
+    return sorted({0, 1, max(1, cores // 2), cores})
+
+
+def to_knn(chosen: argparse.Namespace) -> Table:
+    """Training time until the features reach an accuracy, each side with its own recipe."""
+    target = chosen.to_knn
+    (encoder,) = chosen.encoder or ["convnet" if chosen.quick else "resnet18"]
+    train, test = (128, 64) if chosen.quick else (50_000, 10_000)
+    with tempfile.TemporaryDirectory() as folder:
+        images = lay_out(Path(folder) / "images", chosen.images, train, test)
+        # As few images as the prepared format allows are held back from the training.
+        data = prepared(images, Path(folder), 0.01)
+        ours = Task(
+            images=str(images),
+            prepared=str(data),
+            encoder=encoder,
+            batch_size=chosen.batch_size,
+            warm_up=0,
+            epochs=chosen.epochs,
+            device=chosen.device,
+            threads=chosen.threads or 0,
+        )
+        theirs = replace(ours, batch_size=SHIPPED_BATCH, workers=SHIPPED_WORKERS)
+        if chosen.quick:
+            ours, theirs = (replace(task, batch_size=32) for task in (ours, theirs))
+        curves = {
+            "replearn": in_fresh_process("benchmarks.peers.knn:our_curve", **_goal(ours, target)),
+            "lightly": in_fresh_process(
+                "benchmarks.peers.knn:their_curve", **_goal(theirs, target)
+            ),
+        }
+    return race(curves, target)
+
+
+def race(curves: dict[str, list[list[float]]], target: float) -> Table:
+    """From curves of (epoch, seconds, accuracy) to who was there when."""
+    table = Table(f"Training time to a kNN accuracy of {target:g}, evaluation not counted")
+    ends = {name: curve[-1] for name, curve in curves.items()}
+    table.rows.append(Row("time to the last epoch", {n: end[1] for n, end in ends.items()}, "s"))
+    table.rows.append(Row("epochs", {n: end[0] for n, end in ends.items()}, "epochs"))
+    best = {name: max(point[2] for point in curve) for name, curve in curves.items()}
+    table.rows.append(Row("best accuracy", best, ""))
+    if all(accuracy >= target for accuracy in best.values()):
+        ratio = paired_ratio([ends["lightly"][1]], [ends["replearn"][1]])
+        table.rows[0] = replace(table.rows[0], case="time to the accuracy", ratio=ratio)
+    else:
+        late = [name for name, accuracy in best.items() if accuracy < target]
+        table.notes.append(f"not reached by {' and '.join(late)}; no ratio")
+    table.notes.append(
+        "each side with its own recipe; kNN with 200 neighbours and temperature 0.1, after each epoch"
+    )
+    return table
+
+
+if __name__ == "__main__":
+    if find_spec("lightly") is None:
+        raise SystemExit("error: lightly is not installed\n  Install the peers: make peers")
+    main()

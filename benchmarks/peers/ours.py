@@ -1,0 +1,77 @@
+"""replearn's side: the training that a study's job does, from its configuration to its history."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from benchmarks.peers.images import NAME
+from benchmarks.peers.task import (
+    CONVNET_WIDTH,
+    HEADS,
+    MOMENTUM,
+    TEMPERATURE,
+    VIEW,
+    WEIGHT_DECAY,
+    Task,
+    limit_threads,
+)
+from replearn.config import parse_study
+from replearn.data import open_prepared
+from replearn.planning import PlannedRun, plan
+from replearn.pretrain import LR_BATCH, pretrain
+
+
+def planned(task: Task, results: Path, method: dict[str, Any], precision: str) -> PlannedRun:
+    """The one run of a study that trains SimCLR on the task's images."""
+    study = parse_study(
+        {
+            "name": "peers",
+            "datasets": {NAME: {"source": "folder", "path": task.images}},
+            "methods": {"simclr": method},
+            "seeds": [0],
+            "encoder": {"name": task.encoder, "width": CONVNET_WIDTH},
+            "training": {
+                "epochs": task.epochs,
+                "batch_size": task.batch_size,
+                "precision": precision,
+                "monitor": {"epochs": 0},
+            },
+            "results": str(results),
+        },
+        where="benchmarks.peers",
+    )
+    (run,) = plan(study).runs
+    return run
+
+
+def equal_parts(task: Task) -> dict[str, Any]:
+    """SimCLR's block of a study with everything that lightly's side has."""
+    hidden, output = HEADS[task.encoder]
+    return {
+        "temperature": TEMPERATURE,
+        "hidden": hidden,
+        "output": output,
+        "optimizer": {
+            "name": "sgd",
+            "lr": task.lr * LR_BATCH / task.batch_size,
+            "momentum": MOMENTUM,
+            "weight_decay": WEIGHT_DECAY,
+        },
+        "views": [VIEW.model_dump()] * 2,
+    }
+
+
+def throughput(task: dict[str, Any]) -> float:
+    """Views per second after the warm-up, two for each image."""
+    wanted = Task(**task)
+    limit_threads(wanted.threads)
+    with tempfile.TemporaryDirectory() as results:
+        run = planned(wanted, Path(results), equal_parts(wanted), "auto")
+        pretrain(run.config, open_prepared(wanted.prepared), run.layout, wanted.device)
+        lines = [json.loads(line) for line in run.layout.history.read_text().splitlines()]
+    first = next(line for line in lines if line["epoch"] >= wanted.warm_up)
+    seconds = lines[-1]["time"] - first["time"]
+    return float(2 * wanted.batch_size * (lines[-1]["step"] - first["step"]) / seconds)
