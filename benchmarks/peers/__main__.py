@@ -224,11 +224,15 @@ def to_knn(chosen: argparse.Namespace) -> Table:
         theirs = replace(ours, batch_size=SHIPPED_BATCH, workers=SHIPPED_WORKERS)
         if chosen.quick:
             ours, theirs = (replace(task, batch_size=32) for task in (ours, theirs))
+        sides = (("replearn", "our_curve", ours), ("lightly", "their_curve", theirs))
         curves = {
-            "replearn": in_fresh_process("benchmarks.peers.knn:our_curve", **_goal(ours, target)),
-            "lightly": in_fresh_process(
-                "benchmarks.peers.knn:their_curve", **_goal(theirs, target)
-            ),
+            name: in_fresh_process(
+                f"benchmarks.peers.knn:{function}",
+                show=not chosen.quick,
+                task=task.as_dict(),
+                target=target,
+            )
+            for name, function, task in sides
         }
     return race(curves, target)
 
