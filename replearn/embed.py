@@ -8,16 +8,16 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file, save
+from safetensors.torch import load_file
 from torch import Tensor
 
 from replearn.augment import clean, make_view
 from replearn.build import build_method, load_tensors, on_device
-from replearn.checkpoint import write_bytes
 from replearn.config import RunConfig
 from replearn.data.captions import prompts
 from replearn.data.prepared import Part, PartName, PreparedDataset
 from replearn.data.stored import StoredImages
+from replearn.evaluate.features import write_tensors
 from replearn.evaluate.protocol import ViewsProtocol
 from replearn.heads import tokenize
 from replearn.methods.base import Method
@@ -48,9 +48,9 @@ def embed(
     with Progress(total, f"{config.id} features") as progress:
         for name, part in parts.items():
             tensors = part_features(method, dataset, part, device, progress)
-            _write(output / f"{name}.safetensors", tensors)
+            write_tensors(output / f"{name}.safetensors", tensors)
     views = view_features(method, dataset, parts["validation"], config.evaluation.views, device)
-    _write(output / "views.safetensors", views)
+    write_tensors(output / "views.safetensors", views)
 
 
 @torch.no_grad()
@@ -62,7 +62,7 @@ def embed_text(
     assert isinstance(method, CLIP)
     assert isinstance(config.options, CLIPOptions)
     tensors = text_features(method, dataset, dataset.part("test"), config.options.context, device)
-    _write(output / "text.safetensors", tensors)
+    write_tensors(output / "text.safetensors", tensors)
 
 
 def trained_method(
@@ -78,14 +78,18 @@ def part_features(
     method: Method, dataset: PreparedDataset, part: Part, device: str, progress: Progress
 ) -> dict[str, Tensor]:
     """Features h [n, d], z [n, k] if the method projects, labels [n] if there are any, and rows [n]."""
-    collected: dict[str, list[Tensor]] = {}
+    tensors: dict[str, Tensor] = {}
+    start = 0
     for images in _chunks(part.images, device):
         pixels = clean(images, None, tuple(dataset.manifest.mean), tuple(dataset.manifest.std))
         for name, value in zip("hz", method.embed(pixels), strict=True):
-            if value is not None:
-                collected.setdefault(name, []).append(value.float().cpu())
+            if value is None:
+                continue
+            if name not in tensors:
+                tensors[name] = torch.empty(len(part.images), value.shape[1])
+            tensors[name][start : start + len(images)] = value
+        start += len(images)
         progress.advance(len(images))
-    tensors = {name: torch.cat(values) for name, values in collected.items()}
     tensors["index"] = torch.from_numpy(np.ascontiguousarray(part.index))
     if part.labels is not None:
         tensors["labels"] = torch.from_numpy(np.ascontiguousarray(part.labels))
@@ -153,7 +157,3 @@ def _texts(method: CLIP, captions: list[str], context: int, device: str) -> Tens
 def _chunks(images: StoredImages, device: str) -> Iterator[Tensor]:
     for start in range(0, len(images), CHUNK):
         yield torch.from_numpy(images[start : start + CHUNK]).to(device)
-
-
-def _write(path: Path, tensors: dict[str, Tensor]) -> None:
-    write_bytes(path, save({name: tensor.contiguous() for name, tensor in tensors.items()}))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,16 +47,22 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
 
 def write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
-    """Write a safetensors file through a temporary neighbour, so that no reader sees half of it."""
+    """Write a safetensors file so that a reader, or the next start, sees all of it or none.
+
+    It goes from the tensors to the file without a copy in memory. A full disk is a `UserError`.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, temporary)
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
         temporary.replace(path)
-    except OSError as error:
-        raise UserError(f"cannot write the file ({error.strerror})", where=str(path)) from error
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"cannot write the file ({error})", where=str(path)) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 def read_features(path: Path, device: str = "cpu") -> Features:
