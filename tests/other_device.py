@@ -75,7 +75,10 @@ class OtherDevice(TorchDispatchMode):
             elsewhere = isinstance(args[0], Elsewhere)
         if device is not None:
             kwargs["device"] = torch.device("cpu")
-        self.waits += bool(theirs) and func._schema.name in WAITS
+        masked = func is torch.ops.aten.index.Tensor and any(
+            mask is not None and mask.dtype == torch.bool for mask in args[1]
+        )
+        self.waits += bool(theirs) and (masked or func._schema.name in WAITS)
         args, kwargs = tree_map_only(Elsewhere, lambda tensor: tensor.held, (args, kwargs))
         result = func(*args, **kwargs)
         if not elsewhere:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
-from typing import Any
+from contextlib import nullcontext
 
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from replearn.batches import Augmentation, TrainingData, make_batch
 from replearn.batchnorm import forward_apart, with_views
@@ -20,37 +18,7 @@ from replearn.images import ResidentImages
 from replearn.methods.base import Method
 from replearn.optimizers import build_optimizer
 from tests.methods.test_contract import CLASSES, SIZE, TRAINED, manifest, run_config
-
-WAITS = {
-    "aten::_local_scalar_dense",
-    "aten::equal",
-    "aten::is_nonzero",
-    "aten::masked_select",
-    "aten::nonzero",
-    "aten::unique_consecutive",
-    "aten::unique_dim",
-    "aten::_unique2",
-}
-"""Operators whose result the host must have before it can go on."""
-
-
-class Watch(TorchDispatchMode):
-    """Notes the operators that make the host wait for the device."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.waited: set[str] = set()
-        self.seen = 0
-
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: Any = (), kwargs: Mapping[str, Any] | None = None
-    ) -> Any:
-        self.seen += 1
-        name = func.name().partition(".")[0]
-        masks = args[1] if name in ("aten::index", "aten::index_put_") else ()
-        if name in WAITS or any(m is not None and m.dtype == torch.bool for m in masks):
-            self.waited.add(name)
-        return func(*args, **(kwargs or {}))
+from tests.other_device import NAME, OtherDevice
 
 
 def data(channels: int = 3) -> TrainingData:
@@ -111,23 +79,54 @@ def test_fast_and_plain_steps_agree(name: str) -> None:
     assert found[0] == pytest.approx(found[1], rel=1e-3)
 
 
-@pytest.mark.parametrize("fast", [True, False])
+class NoAutocast(nullcontext[None]):
+    """In the place of torch.autocast, which does not know the stand-in for a device."""
+
+    def __init__(self, *args: object, **kwargs: object) -> None:
+        super().__init__()
+
+
+@pytest.mark.parametrize("at_once", [True, False])
 @pytest.mark.parametrize("name", TRAINED)
-def test_no_step_waits_for_the_device(name: str, fast: bool) -> None:
+def test_a_step_stays_on_its_device_and_never_waits_for_it(
+    name: str, at_once: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From uint8 images to the averages after the step, on a device whose tensors meet no others."""
+    monkeypatch.setattr(torch, "autocast", NoAutocast)
     config = run_config(name)
-    engine = Engine(fast=fast)
-    method = engine.settle(build_method(config, manifest(channels=3)), "cpu")
-    method.views_at_once = fast
-    with Watch() as watch:
-        losses = torch.ones(1)
-        assert watch.seen, "the watch sees operators"
-        try:
-            bool(losses[losses > 0].sum() > 0)
-        finally:
-            assert {"aten::index", "aten::_local_scalar_dense"} <= watch.waited
-            watch.waited.clear()
-        steps(config, engine, method, count=2)
-    assert watch.waited == {"aten::_local_scalar_dense"}, "the test itself reads two losses"
+    method = build_method(config, manifest(channels=3)).train()
+    method.views_at_once = at_once
+    here = data()
+    with OtherDevice() as device:
+        method.to(NAME)
+        assert here.labels is not None and here.tokens is not None
+        there = TrainingData(
+            images=ResidentImages(torch.cat(list(here.images.chunks(48))).to(NAME)),
+            mean=here.mean,
+            std=here.std,
+            labels=here.labels.to(NAME),
+            tokens=here.tokens.to(NAME),
+        )
+        optimizer = build_optimizer(
+            "lars", method, lr=0.1, weight_decay=0.1, momentum=0.9, trust=0.1, fused=False
+        )
+        for index, images in there.images.batches(torch.arange(48), 16, 1):
+            batch = make_batch(
+                there,
+                index,
+                images,
+                Augmentation(config.views, 0),
+                epoch=0,
+                progress=0.1,
+                needs=method.needs,
+            )
+            method.loss(batch).total.backward()
+            optimizer.step()
+            method.after_step(0.2)
+        assert {p.device.type for p in method.parameters()} == {NAME}
+        assert device.waits == 0
+        assert bool(next(method.parameters()).isfinite().all())
+        assert device.waits == 1, "the test itself has looked at a number"
 
 
 @pytest.mark.slow

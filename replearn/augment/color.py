@@ -180,7 +180,8 @@ def _schedule(position: Tensor, blends: list[int], *, with_hue: bool) -> Tensor:
 
     With hue there are twice as many steps as blends, the first half before hue, the second after.
     """
-    own = position[:, blends]
+    # A list as an index would be a tensor on the host that the device has to wait for.
+    own = torch.stack([position[:, blend] for blend in blends], 1)
     rank = (own[:, None, :] < own[:, :, None]).sum(2)
     slots = torch.arange(len(blends), device=position.device)
     steps = rank[:, None, :] == slots[None, :, None]
