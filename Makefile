@@ -24,7 +24,7 @@ ifneq ($(shell cat $(STAMP) 2>/dev/null),$(CURDIR))
 .PHONY: $(STAMP)
 endif
 
-.PHONY: help env report test test-all lint format lock clean
+.PHONY: help env report test test-all peers bench lint format lock clean
 
 help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -40,6 +40,15 @@ test: $(STAMP) ## the tests that everyone runs before a commit
 
 test-all: $(STAMP) ## all tests, the slow ones and those that need a browser or Slurm too
 	@pytest -n $(WORKERS) -m ''
+
+peers: $(STAMP) ## add the libraries that benchmarks/peers compares with to the environment
+	@"$(BIN)/python" -m pip install --quiet --disable-pip-version-check --no-deps \
+	  --require-hashes -r benchmarks/requirements.lock
+
+bench: $(STAMP) ## all benchmarks but those against peers, about half an hour on two idle cores
+	@for name in training augmentation evaluation data packing cost dag; do \
+	  echo; echo "python -m benchmarks.$$name"; python -m benchmarks.$$name; \
+	done
 
 lint: $(STAMP) ## style, types and the workflow's own checks
 	ruff check .
@@ -63,6 +72,14 @@ lock: ## resolve pyproject.toml anew into requirements.lock (UPGRADE=--upgrade f
 	   echo "# Made from pyproject.toml by 'make lock', installed by 'make env' with --require-hashes."; \
 	   cat requirements.lock.part; } > requirements.lock
 	@rm requirements.lock.part
+# What the peers need beyond the environment, at the environment's versions where they share a package.
+	@uv pip compile --group peers --constraint requirements.lock --universal --python-version 3.11 \
+	  --no-config --generate-hashes --no-header --no-annotate --no-emit-index-url --no-emit-find-links \
+	  --quiet --output-file benchmarks/requirements.lock.part
+	@{ echo "# What 'make peers' adds to the environment, with the SHA-256 of each of its files."; \
+	   python3 benchmarks/beyond.py requirements.lock benchmarks/requirements.lock.part; } \
+	  > benchmarks/requirements.lock
+	@rm benchmarks/requirements.lock.part
 
 clean: ## remove the environment and caches; results and reports stay
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis replearn.egg-info

@@ -62,11 +62,11 @@ def name(path: Path) -> str:
     return path.relative_to(ROOT).as_posix()
 
 
-def requirements() -> dict[str, tuple[str, list[str]]]:
-    """Version and hashes of each package in the lock."""
+def requirements(lock: Path = LOCK) -> dict[str, tuple[str, list[str]]]:
+    """Version and hashes of each package in a lock."""
     found: dict[str, tuple[str, list[str]]] = {}
     current = ""
-    for line in LOCK.read_text(encoding="utf-8").splitlines():
+    for line in lock.read_text(encoding="utf-8").splitlines():
         if match := re.match(r"^([A-Za-z0-9._-]+)==(\S+)( ; .*?)? \\$", line):
             current = match[1].lower()
             found[current] = (match[2], [])
@@ -110,6 +110,18 @@ def test_the_lock_satisfies_the_project() -> None:
             pinned = version(pins[re.sub(r"[_.]", "-", package).lower()][0])
             bound = version(bound)
             assert pinned == bound if operator == "==" else pinned >= bound, (group, requirement)
+
+
+def test_the_peers_of_the_benchmarks_are_pinned_beside_the_environment() -> None:
+    """Their lock holds what they ask for, hashed, and nothing that the environment has already."""
+    lock = ROOT / "benchmarks" / "requirements.lock"
+    pins = requirements(lock)
+    assert [package for package, (_, hashes) in pins.items() if not hashes] == []
+    assert re.findall(r"https?:|file:|--find-links|--index|@ ", lock.read_text()) == []
+    assert set(pins) & set(requirements()) == set()
+    with (ROOT / "pyproject.toml").open("rb") as stream:
+        wanted = tomllib.load(stream)["dependency-groups"]["peers"]
+    assert [f"{name}=={pins[name][0]}" for name in (w.split("==")[0] for w in wanted)] == wanted
 
 
 def test_the_group_all_holds_every_other_group() -> None:
