@@ -20,12 +20,14 @@ from replearn.data.stored import StoredImages
 from replearn.evaluate.features import write_tensors
 from replearn.evaluate.protocol import ViewsProtocol
 from replearn.heads import tokenize
+from replearn.images import StreamedImages, chunk_size
 from replearn.methods.base import Method
 from replearn.methods.clip import CLIP
 from replearn.methods.options import CLIPOptions
 from replearn.progress import Progress
 
-CHUNK = 1024
+TEXTS = 1024
+"""Captions that are embedded at a time."""
 PARTS: tuple[PartName, ...] = ("train", "validation", "test")
 
 
@@ -78,17 +80,16 @@ def part_features(
     method: Method, dataset: PreparedDataset, part: Part, device: str, progress: Progress
 ) -> dict[str, Tensor]:
     """Features h [n, d], z [n, k] if the method projects, labels [n] if there are any, and rows [n]."""
+    mean, std = tuple(dataset.manifest.mean), tuple(dataset.manifest.std)
     tensors: dict[str, Tensor] = {}
-    start = 0
+    done = 0
     for images in _chunks(part.images, device):
-        pixels = clean(images, None, tuple(dataset.manifest.mean), tuple(dataset.manifest.std))
-        for name, value in zip("hz", method.embed(pixels), strict=True):
-            if value is None:
-                continue
-            if name not in tensors:
-                tensors[name] = torch.empty(len(part.images), value.shape[1])
-            tensors[name][start : start + len(images)] = value
-        start += len(images)
+        for name, value in zip("hz", method.embed(clean(images, None, mean, std)), strict=True):
+            if value is not None:
+                if name not in tensors:
+                    tensors[name] = torch.empty(len(part), *value.shape[1:])
+                tensors[name][done : done + len(images)] = value
+        done += len(images)
         progress.advance(len(images))
     tensors["index"] = torch.from_numpy(np.ascontiguousarray(part.index))
     if part.labels is not None:
@@ -100,28 +101,31 @@ def view_features(
     method: Method, dataset: PreparedDataset, part: Part, protocol: ViewsProtocol, device: str
 ) -> dict[str, Tensor]:
     """Features h [v, m, d] and z [v, m, k] of v augmented views of m held-out images."""
-    rows = np.linspace(0, len(part.images) - 1, min(protocol.images, len(part.images))).astype(
-        np.int64
-    )
+    rows = np.linspace(0, len(part) - 1, min(protocol.images, len(part))).astype(np.int64)
     chosen = part.take(np.unique(rows))
-    images = torch.from_numpy(chosen.images[:]).to(device)
     index = torch.from_numpy(np.ascontiguousarray(chosen.index)).to(device)
     collected: dict[str, list[Tensor]] = {}
     for number in range(protocol.count):
-        view = make_view(
-            images,
-            protocol.view,
-            seed=0,
-            epoch=0,
-            index=index,
-            number=number,
-            mean=tuple(dataset.manifest.mean),
-            std=tuple(dataset.manifest.std),
-        )
-        for name, value in zip("hz", method.embed(view), strict=True):
-            if value is not None:
-                collected.setdefault(name, []).append(value.float().cpu())
-    return {name: torch.stack(values) for name, values in collected.items()}
+        done = 0
+        for images in _chunks(chosen.images, device):
+            view = make_view(
+                images,
+                protocol.view,
+                seed=0,
+                epoch=0,
+                index=index[done : done + len(images)],
+                number=number,
+                mean=tuple(dataset.manifest.mean),
+                std=tuple(dataset.manifest.std),
+            )
+            done += len(images)
+            for name, value in zip("hz", method.embed(view), strict=True):
+                if value is not None:
+                    collected.setdefault(name, []).append(value.float().cpu())
+    return {
+        name: torch.cat(values).unflatten(0, (protocol.count, len(chosen)))
+        for name, values in collected.items()
+    }
 
 
 def text_features(
@@ -150,10 +154,9 @@ def text_features(
 
 def _texts(method: CLIP, captions: list[str], context: int, device: str) -> Tensor:
     tokens = tokenize(captions, context)
-    embedded = [method.text(part.to(device)).cpu() for part in tokens.split(CHUNK)]
+    embedded = [method.text(part.to(device)).cpu() for part in tokens.split(TEXTS)]
     return F.normalize(torch.cat(embedded).float(), dim=1)
 
 
-def _chunks(images: StoredImages, device: str) -> Iterator[Tensor]:
-    for start in range(0, len(images), CHUNK):
-        yield torch.from_numpy(images[start : start + CHUNK]).to(device)
+def _chunks(stored: StoredImages, device: str) -> Iterator[Tensor]:
+    return StreamedImages(stored, device).chunks(chunk_size(stored.shape))

@@ -1,274 +1,241 @@
-"""The images of a training run: all on its device, or streamed to it from disk while the model works."""
+"""The images of a training run: all on the device, or streamed to it a few batches ahead.
+
+Both hand out the same batches, bit for bit and in the same order.
+"""
 
 from __future__ import annotations
 
-import os
-import queue
-import threading
+import math
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Literal, Protocol
+from abc import ABC, abstractmethod
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import closing
+from typing import ClassVar, Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from replearn.data.plan import Rows
 from replearn.data.stored import StoredImages
 from replearn.errors import UserError
-from replearn.progress import Progress
+from replearn.memory import free_bytes
+from replearn.parallel import in_order
 
 Residency = Literal["auto", "resident", "streamed"]
 
-SHARE = 0.5
-"""Of the free memory, what resident images may take; the rest is the model's."""
+SHARES = {"cuda": 2, "cpu": 16}
+"""The images stay on a device if they take at most one part in so many of its free memory.
+
+A card's other half is for the model and its activations. On a CPU the system keeps files in memory
+anyway, for all jobs of the machine together, so that only a small set deserves a copy for each job.
+"""
+CHUNK_IMAGES = 1024
+CHUNK_BYTES = 2**25
 AHEAD = 3
-"""Batches that are read before they are asked for."""
-CHUNK = 2048
-SHOWN = 2**30
-"""Bytes from which on loading shows its progress."""
+"""Batches that are read ahead of the step."""
 
 
-class TrainingImages(Protocol):
-    """Images uint8 [n, c, h, w] as the training loop wants them.
+class TrainingImages(ABC):
+    """Images uint8 [count, c, h, w] that a run goes over in many orders.
 
     Attributes:
-        device: where its batches are.
-        waited: seconds that batches were waited for.
+        residency: "resident" or "streamed".
+        shape: (count, c, h, w).
+        device: where they are handed out.
+        waited: seconds that the one who takes batches had to wait for them, so far.
     """
 
-    device: torch.device
-    waited: float
+    residency: ClassVar[Literal["resident", "streamed"]]
 
-    def __len__(self) -> int: ...
+    def __init__(self, shape: Sequence[int], device: torch.device) -> None:
+        self.shape = tuple(shape)
+        self.device = device
+        self.waited = 0.0
 
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    @abstractmethod
     def batches(
-        self, order: Tensor, batch_size: int, start: int
+        self, order: Tensor, batch_size: int, start: int = 0
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        """Whole batches of an epoch, from batch number `start` on.
+        """Whole batches of an epoch.
 
         Args:
-            order: int64 [count] on the CPU, rows in the order of the epoch.
-            batch_size: consecutive rows of a batch.
-            start: number of the first batch.
+            order: int64 [m] on the CPU, the epoch's rows in the order in which they are visited.
+            batch_size: n.
+            start: number of the first batch; those before it are passed over, unread.
 
         Yields:
-            index int64 [batch_size] and images uint8 [batch_size, c, h, w], both on the device.
-        """
-        ...
-
-    def chunks(self, size: int) -> Iterator[Tensor]:
-        """All images in their order, at most `size` at a time, on the device."""
-        ...
-
-
-class ResidentImages:
-    """Images that lie on the device; a batch is a gather.
-
-    Args:
-        tensor: uint8 [n, c, h, w].
-    """
-
-    def __init__(self, tensor: Tensor) -> None:
-        self.tensor = tensor
-        self.device = tensor.device
-        self.waited = 0.0
-
-    def __len__(self) -> int:
-        return len(self.tensor)
-
-    def batches(
-        self, order: Tensor, batch_size: int, start: int
-    ) -> Iterator[tuple[Tensor, Tensor]]:
-        for index in _whole(order.to(self.device), batch_size, start):
-            yield index, self.tensor[index]
-
-    def chunks(self, size: int) -> Iterator[Tensor]:
-        yield from self.tensor.split(size)
-
-
-class StreamedImages:
-    """Images that stay on disk; a thread reads the next batches while the model works on this one.
-
-    Args:
-        stored: the images.
-        device: where they are wanted.
-    """
-
-    def __init__(self, stored: StoredImages, device: str | torch.device) -> None:
-        self.stored = stored
-        self.device = torch.device(device)
-        self.waited = 0.0
-        self._pinned = self.device.type == "cuda"
-
-    def __len__(self) -> int:
-        return len(self.stored)
-
-    def batches(
-        self, order: Tensor, batch_size: int, start: int
-    ) -> Iterator[tuple[Tensor, Tensor]]:
-        wanted = _whole(order, batch_size, start)
-        reader = _Reader(self.stored, wanted, self._pinned)
-        side = torch.cuda.Stream(self.device) if self._pinned else None
-        try:
-            for index in wanted:
-                began = time.perf_counter()
-                buffer = reader.next()
-                self.waited += time.perf_counter() - began
-                yield index.to(self.device, non_blocking=True), self._moved(buffer, side, reader)
-        finally:
-            reader.stop()
-
-    def chunks(self, size: int) -> Iterator[Tensor]:
-        for start in range(0, len(self), size):
-            yield torch.from_numpy(self.stored[start : start + size]).to(self.device)
-
-    def _moved(self, buffer: _Buffer, side: torch.cuda.Stream | None, reader: _Reader) -> Tensor:
-        """The buffer's images on the device, and the buffer back to its reader."""
-        if side is None:
-            return buffer.images
-        current = torch.cuda.current_stream(self.device)
-        with torch.cuda.stream(side):
-            images = buffer.images.to(self.device, non_blocking=True)
-            buffer.copied = torch.cuda.Event()
-            buffer.copied.record(side)
-        current.wait_stream(side)
-        images.record_stream(current)
-        reader.give_back(buffer)
-        return images
-
-
-@dataclass(slots=True, eq=False)
-class _Buffer:
-    """A batch in the host's memory, and when its copy to the device is done."""
-
-    images: Tensor
-    copied: torch.cuda.Event | None = None
-
-
-class _Reader:
-    """A thread that reads batches ahead, into buffers that go round if they are pinned."""
-
-    def __init__(self, stored: StoredImages, wanted: list[Tensor], pinned: bool) -> None:
-        self._stored, self._wanted, self._pinned = stored, wanted, pinned
-        self._ready: queue.Queue[_Buffer | Exception] = queue.Queue(AHEAD)
-        self._free: queue.Queue[_Buffer] = queue.Queue()
-        self._made = 0
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._read_all, name="images", daemon=True)
-        self._thread.start()
-
-    def next(self) -> _Buffer:
-        """The next batch.
+            index int64 [n] and images uint8 [n, c, h, w], on the device.
 
         Raises:
-            UserError: it cannot be read.
+            UserError: the images cannot be read.
         """
-        found = self._ready.get()
-        if isinstance(found, Exception):
-            raise UserError(
-                f"cannot read the training images ({found})", where=self._stored.place
-            ) from found
-        return found
 
-    def give_back(self, buffer: _Buffer) -> None:
-        """Let a buffer be filled again, once its copy is done."""
-        self._free.put(buffer)
+    @abstractmethod
+    def chunks(self, size: int, count: int | None = None) -> Iterator[Tensor]:
+        """The first `count` images (all if absent) in order, uint8 [≤ size, c, h, w], on the device."""
 
-    def stop(self) -> None:
-        """End the thread, whatever it is doing."""
-        self._stopping.set()
-        while self._thread.is_alive():
-            try:
-                self._ready.get_nowait()
-            except queue.Empty:
-                self._thread.join(0.01)
 
-    def _read_all(self) -> None:
-        try:
-            for index in self._wanted:
-                if self._stopping.is_set():
+class ResidentImages(TrainingImages):
+    """All images in the device's memory.
+
+    Args:
+        images: uint8 [count, c, h, w].
+    """
+
+    residency = "resident"
+
+    def __init__(self, images: Tensor) -> None:
+        super().__init__(images.shape, images.device)
+        self.images = images
+
+    def batches(
+        self, order: Tensor, batch_size: int, start: int = 0
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        order = _moved(order, self.device)
+        for rows in _whole(len(order), batch_size, start):
+            index = order[rows]
+            # Plain indexing copies uint8 byte by byte on a CPU, several times slower.
+            on_cpu = self.device.type == "cpu"
+            out = _memory((batch_size, *self.shape[1:])) if on_cpu else None
+            yield index, torch.index_select(self.images, 0, index, out=out)
+
+    def chunks(self, size: int, count: int | None = None) -> Iterator[Tensor]:
+        yield from self.images[:count].split(size)
+
+
+class StreamedImages(TrainingImages):
+    """Images that stay on disk; threads read a few batches ahead and send them to the device.
+
+    Args:
+        stored: uint8 [count, c, h, w].
+        device: where to hand them out.
+        ahead: batches that are read ahead, each by a thread of its own.
+    """
+
+    residency = "streamed"
+
+    def __init__(
+        self, stored: StoredImages, device: str | torch.device, *, ahead: int = AHEAD
+    ) -> None:
+        super().__init__(stored.shape, torch.device(device))
+        self.stored = stored
+        self.ahead = ahead
+        self._copies = torch.cuda.Stream(self.device) if self.device.type == "cuda" else None
+
+    def batches(
+        self, order: Tensor, batch_size: int, start: int = 0
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        index = _moved(order, self.device)
+        visited = order.numpy()
+        parts = (visited[rows] for rows in _whole(len(order), batch_size, start))
+        numbers = _whole(len(order), batch_size, start)
+        with closing(self._read_ahead(parts)) as batches:
+            while True:
+                asked = time.monotonic()
+                images = next(batches, None)
+                self.waited += time.monotonic() - asked
+                if images is None:
                     return
-                buffer = self._buffer(len(index))
-                self._stored.read(index.numpy(), out=buffer.images.numpy())
-                self._ready.put(buffer)
-        except Exception as error:
-            self._ready.put(error)
+                yield index[next(numbers)], images
 
-    def _buffer(self, count: int) -> _Buffer:
-        """An empty buffer: one that was given back, or a new one while there are few."""
-        if not self._pinned or self._made <= AHEAD:
-            self._made += 1
-            shape = (count, *self._stored.shape[1:])
-            return _Buffer(torch.empty(shape, dtype=torch.uint8, pin_memory=self._pinned))
-        while not self._stopping.is_set():
-            try:
-                buffer = self._free.get(timeout=0.1)
-            except queue.Empty:
-                continue
-            if buffer.copied is not None:
-                buffer.copied.synchronize()
-            return buffer
-        raise RuntimeError("the reading was stopped")
+    def chunks(self, size: int, count: int | None = None) -> Iterator[Tensor]:
+        end = len(self) if count is None else min(count, len(self))
+        parts = (slice(first, min(first + size, end)) for first in range(0, end, size))
+        with closing(self._read_ahead(parts)) as chunks:
+            yield from chunks
+
+    def _read_ahead(self, parts: Iterable[Rows | slice]) -> Generator[Tensor, None, None]:
+        with closing(in_order(self._read, parts, threads=self.ahead, ahead=self.ahead)) as read:
+            for images, arrived in read:
+                if arrived is not None:
+                    current = torch.cuda.current_stream(self.device)
+                    current.wait_event(arrived)
+                    # Its memory belongs to the copying stream: not to be reused before the step is over.
+                    images.record_stream(current)
+                yield images
+
+    def _read(self, rows: Rows | slice) -> tuple[Tensor, torch.cuda.Event | None]:
+        """Images on the device, and the event after which they are there (None on the CPU)."""
+        count = len(self.stored.index[rows])
+        host = _memory((count, *self.shape[1:]), pinned=self._copies is not None)
+        self.stored.read(rows, out=host.numpy())
+        if self._copies is None:
+            return host, None
+        # PyTorch keeps a pinned buffer back from its next user until the copies out of it are over.
+        with torch.cuda.stream(self._copies):
+            return host.to(self.device, non_blocking=True), self._copies.record_event()
 
 
 def place_images(
-    stored: StoredImages, device: str | torch.device, residency: Residency = "auto"
+    stored: StoredImages,
+    device: str | torch.device,
+    residency: Residency = "auto",
+    *,
+    jobs: int = 1,
 ) -> TrainingImages:
-    """The images of a run where its training finds them.
+    """Images on a device: resident if they fit, else streamed; the batches are the same.
 
     Args:
-        stored: the images on disk.
+        stored: uint8 [count, c, h, w].
         device: of the training.
-        residency: "resident", "streamed", or by size: resident if they take at most half of what is free.
+        residency: "auto" decides by size, the others insist.
+        jobs: trainings that share the device.
+
+    Raises:
+        UserError: "resident" is asked for and the images are larger than the free memory, or they cannot
+            be read.
     """
     device = torch.device(device)
-    if residency == "auto":
-        fits = resident_fits(stored.nbytes, free_memory(device))
-        residency = "resident" if fits else "streamed"
     if residency == "streamed":
         return StreamedImages(stored, device)
-    tensor = torch.empty(stored.shape, dtype=torch.uint8, device=device)
-    with Progress(len(stored), "load images", silent=stored.nbytes < SHOWN) as progress:
-        for start in range(0, len(stored), CHUNK):
-            part = torch.from_numpy(stored[start : start + CHUNK])
-            tensor[start : start + len(part)] = part.to(device)
-            progress.advance(len(part))
-    return ResidentImages(tensor)
+    free = free_bytes(device)
+    if residency == "resident" and stored.nbytes > free:
+        raise UserError(
+            f"the images take {stored.nbytes / 1e9:.1f} GB, {free / 1e9:.1f} GB are free",
+            where="training.images",
+            hint="Set images: auto or streamed, or a smaller size for the dataset.",
+        )
+    if residency == "auto" and not resident_fits(stored.nbytes, free, SHARES[device.type] * jobs):
+        return StreamedImages(stored, device)
+    if device.type == "cpu":
+        return ResidentImages(torch.from_numpy(stored.read()))
+    images = torch.empty(stored.shape, dtype=torch.uint8, device=device)
+    filled = 0
+    for chunk in stored.chunks(chunk_size(stored.shape)):
+        images[filled : filled + len(chunk)] = torch.from_numpy(chunk)
+        filled += len(chunk)
+    return ResidentImages(images)
 
 
-def resident_fits(size: int, free: int) -> bool:
-    """Whether images of `size` bytes may lie in `free` bytes of memory."""
-    return size <= SHARE * free
+def resident_fits(needed: int, free: int, shares: int) -> bool:
+    """Whether `needed` bytes are at most one part in `shares` of `free` bytes."""
+    return needed * shares <= free
 
 
-def free_memory(device: torch.device) -> int:
-    """Bytes that are free on a GPU, or in the machine's memory within the limits of this process's group."""
-    if device.type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[0])
-    free = [os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
-    memory = Path("/proc/meminfo")
-    if memory.is_file():
-        lines = dict(line.split(":", 1) for line in memory.read_text().splitlines())
-        free = [1024 * int(lines["MemAvailable"].split()[0])]
-    return min(free + _left_in_group())
+def chunk_size(shape: Sequence[int]) -> int:
+    """How many images [·, c, h, w] a pass without gradients takes at a time, so that memory stays bounded."""
+    return max(1, min(CHUNK_IMAGES, CHUNK_BYTES // math.prod(shape[1:])))
 
 
-def _left_in_group(root: Path = Path("/sys/fs/cgroup")) -> list[int]:
-    """What the process's control group has left of its limit on memory; nothing without a limit."""
-    for limit, used in (
-        ("memory.max", "memory.current"),
-        ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
-    ):
-        try:
-            most, now = (root / limit).read_text().strip(), (root / used).read_text().strip()
-        except OSError:
-            continue
-        return [] if most == "max" else [max(0, int(most) - int(now))]
-    return []
+def _whole(count: int, batch_size: int, start: int) -> Iterator[slice]:
+    """The rows of each whole batch, from batch number `start` on."""
+    for number in range(start, count // batch_size):
+        yield slice(number * batch_size, (number + 1) * batch_size)
 
 
-def _whole(order: Tensor, batch_size: int, start: int) -> list[Tensor]:
-    """The whole batches of an order from number `start` on."""
-    whole = order[: len(order) // batch_size * batch_size]
-    return list(whole.view(-1, batch_size)[start:])
+def _moved(order: Tensor, device: torch.device) -> Tensor:
+    """The order on a device, without waiting for what the device is doing."""
+    order = order.pin_memory() if device.type == "cuda" else order
+    return order.to(device, non_blocking=True)
+
+
+def _memory(shape: tuple[int, ...], *, pinned: bool = False) -> Tensor:
+    """Memory for images uint8 `shape` on the host."""
+    if pinned:
+        return torch.empty(shape, dtype=torch.uint8, pin_memory=True)
+    # NumPy asks for huge pages, PyTorch does not: first use of the memory is then several times faster.
+    return torch.from_numpy(np.empty(shape, dtype=np.uint8))

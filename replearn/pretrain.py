@@ -20,10 +20,11 @@ from replearn.checkpoint import Checkpoint, write_bytes
 from replearn.config import MonitorConfig, RunConfig
 from replearn.data.captions import prompts
 from replearn.data.prepared import Part, PreparedDataset
+from replearn.data.stored import StoredImages
 from replearn.engine import Engine
 from replearn.heads import tokenize
 from replearn.history import History, speed
-from replearn.images import place_images
+from replearn.images import chunk_size, place_images
 from replearn.jsonfile import write_json
 from replearn.layout import RunLayout
 from replearn.methods.base import Method
@@ -87,7 +88,7 @@ def pretrain(config: RunConfig, dataset: PreparedDataset, layout: RunLayout, dev
                 engine=engine,
             )
         else:
-            first = next(data.images.chunks(FIT_IMAGES))
+            first = torch.cat(list(data.images.chunks(chunk_size(data.images.shape), FIT_IMAGES)))
             method.fit(clean(first, None, data.mean, data.std))
             history.resume(0, 0, None)
             history.write(step=0, epoch=0.0, **monitor.look(method, 0))
@@ -120,12 +121,12 @@ def training_data(
     manifest = dataset.manifest
     images, labels, tokens = part.images, part.labels, None
     if config.options.supervision == "none" and "unlabelled" in manifest.splits:
-        images = images.followed_by(dataset.part("unlabelled").images)
+        images = StoredImages.joined([images, dataset.part("unlabelled").images])
         labels = None
     if isinstance(config.options, CLIPOptions):
         tokens = caption_tokens(dataset, part, config.options.context)
     return TrainingData(
-        images=place_images(images, device, config.training.images),
+        images=place_images(images, device, config.training.images, jobs=config.jobs_per_gpu),
         mean=tuple(manifest.mean),
         std=tuple(manifest.std),
         labels=_moved(labels, device),
@@ -167,8 +168,8 @@ def build_monitor(
     )
     manifest = dataset.manifest
     return Monitor(
-        bank=torch.from_numpy(bank.images[:]).to(device),
-        queries=torch.from_numpy(queries.images[:]).to(device),
+        bank=torch.from_numpy(bank.images.read()).to(device),
+        queries=torch.from_numpy(queries.images.read()).to(device),
         bank_labels=_moved(bank.labels, device),
         query_labels=_moved(queries.labels, device),
         mean=tuple(manifest.mean),
@@ -179,9 +180,7 @@ def build_monitor(
 
 
 def _spread(part: Part, count: int) -> Part:
-    rows = np.unique(
-        np.linspace(0, len(part.images) - 1, min(count, len(part.images))).astype(np.int64)
-    )
+    rows = np.unique(np.linspace(0, len(part) - 1, min(count, len(part))).astype(np.int64))
     return part.take(rows)
 
 

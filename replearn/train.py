@@ -20,6 +20,7 @@ from replearn.checkpoint import Checkpoint, Position
 from replearn.engine import Engine
 from replearn.errors import UserError
 from replearn.history import History
+from replearn.images import chunk_size
 from replearn.methods.base import Loss, Method
 from replearn.optimizers import learning_rate
 from replearn.randomness import generator
@@ -186,11 +187,11 @@ def train(
 
 
 @torch.no_grad()
-def embeddings(method: Method, data: TrainingData, chunk: int = 1024) -> Tensor:
+def embeddings(method: Method, data: TrainingData) -> Tensor:
     """Embeddings of all samples without augmentation, evaluation mode: z if the method projects, else h."""
     method.eval()
     parts = []
-    for images in data.images.chunks(chunk):
+    for images in data.images.chunks(chunk_size(data.images.shape)):
         h, z = method.embed(clean(images, None, data.mean, data.std))
         parts.append(h if z is None else z)
     method.train()

@@ -47,7 +47,7 @@ def test_rows_are_those_of_the_network_in_their_order(
     method = trained_method(config, dataset, encoder, "cpu")
     mean, std = tuple(dataset.manifest.mean), tuple(dataset.manifest.std)
     for part in ("train", "validation", "test"):
-        images = torch.from_numpy(dataset.part(part).images[:])
+        images = torch.from_numpy(dataset.part(part).images.read())
         with torch.no_grad():
             h, z = method.embed(clean(images, None, mean, std))
         found = read_features(tmp_path / "features" / f"{part}.safetensors")

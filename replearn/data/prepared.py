@@ -72,7 +72,7 @@ class Part:
 
     Args:
         name: which part.
-        images: uint8 [n, c, h, w], on disk until they are asked for.
+        images: of shape [n, c, h, w], on disk until they are read.
         labels: int64 [n], or None without labels.
         captions: n texts, or None if captions are not paired with the images.
         index: int64 [n], each image's row in its stored split.
@@ -106,7 +106,7 @@ class PreparedDataset:
     manifest: Manifest
 
     def part(self, name: PartName) -> Part:
-        """A part, its images still unread; "train" leaves out the validation rows of the stored train split.
+        """A part with its images still on disk; "train" leaves out the stored split's validation rows.
 
         Raises:
             ValueError: the dataset has no such part.
@@ -115,23 +115,16 @@ class PreparedDataset:
         if split not in self.manifest.splits:
             known = ", ".join(sorted(self.manifest.splits))
             raise ValueError(f"dataset '{self.manifest.name}' has no part '{name}', only {known}")
-        stored = np.load(self.path / f"{split}.images.npy", mmap_mode="r", allow_pickle=False)
+        images = StoredImages.open(self.path / f"{split}.images.npy")
         labels = captions = None
         if f"{split}.labels.npy" in self.manifest.files:
             labels = np.load(self.path / f"{split}.labels.npy", allow_pickle=False)
         if f"{split}.captions.json" in self.manifest.files:
             captions = read_json(self.path / f"{split}.captions.json")
+        whole = Part(name, images, labels, captions, images.index)
         if split != "train":
-            index = np.arange(len(stored), dtype=np.int64)
-            return Part(name, StoredImages(stored), labels, captions, index)
-        index = np.load(self.path / f"index.{name}.npy", allow_pickle=False)
-        return Part(
-            name,
-            StoredImages(stored, index=index),
-            None if labels is None else labels[index],
-            None if captions is None else [captions[row] for row in index],
-            index,
-        )
+            return whole
+        return whole.take(np.load(self.path / f"index.{name}.npy", allow_pickle=False))
 
 
 def open_prepared(path: str | Path, *, verify: bool = False) -> PreparedDataset:

@@ -97,7 +97,7 @@ def view_panels(study: StudyFiles, board: Standings, train: Part) -> list[ViewPa
     rows = np.unique(np.linspace(0, len(train.index) - 1, VIEWED).astype(np.int64))
     found = []
     for labels, views, seed in groups.values():
-        seen = pictures.view_rows(train.images[rows], rows, views, seed=seed)
+        seen = pictures.view_rows(train.images.read(rows), rows, views, seed=seed)
         found.append(ViewPanel(", ".join(labels), pictures.describe_views(views), seen))
     return found
 

@@ -88,12 +88,12 @@ def test_a_local_folder_is_prepared(
             file.unlink()
     data = prepared(source="fashion-mnist", path=str(folder))
     test = data.part("test")
-    np.testing.assert_array_equal(test.images[:][:, 0], small["t10k-images-idx3-ubyte"])
+    np.testing.assert_array_equal(test.images.read()[:, 0], small["t10k-images-idx3-ubyte"])
     np.testing.assert_array_equal(test.labels, small["t10k-labels-idx1-ubyte"])
     assert data.manifest.splits["validation"].class_counts == (1,) * 10
     train = data.part("train")
     np.testing.assert_array_equal(
-        train.images[:][:, 0], small["train-images-idx3-ubyte"][train.index]
+        train.images.read()[:, 0], small["train-images-idx3-ubyte"][train.index]
     )
 
 

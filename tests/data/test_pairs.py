@@ -180,5 +180,5 @@ def test_index_names_the_rows(tmp_path: Path, prepared: Prepare) -> None:
     data = prepared(source="pairs", path=str(path))
     train, validation = data.part("train"), data.part("validation")
     stored = np.load(data.path / "train.images.npy")
-    np.testing.assert_array_equal(stored[train.index], train.images)
+    np.testing.assert_array_equal(stored[train.index], train.images.read())
     assert sorted([*train.index, *validation.index]) == list(range(16))

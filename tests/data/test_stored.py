@@ -1,7 +1,8 @@
-"""Images on disk, read as if they were an array in memory."""
+"""Rows on disk: what is read is what lies there, and no more than was asked for."""
 
 from __future__ import annotations
 
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -10,54 +11,87 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from replearn.data.stored import StoredImages
+from replearn.errors import UserError
+
+from .conftest import Prepare, pixels
 
 
 @pytest.fixture(scope="module")
-def files(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """Three files of images."""
-    folder = tmp_path_factory.mktemp("stored")
-    random = np.random.default_rng(0)
-    paths = []
-    for number, count in enumerate((7, 1, 5)):
-        paths.append(folder / f"{number}.npy")
-        np.save(paths[-1], random.integers(256, size=(count, 3, 4, 4), dtype=np.uint8))
-    return paths
+def two(tmp_path_factory: pytest.TempPathFactory) -> tuple[StoredImages, np.ndarray]:
+    """Two files read as one, and what lies in them."""
+    root = tmp_path_factory.mktemp("stored")
+    arrays = [pixels(1, (37, 2, 3, 5)), pixels(2, (11, 2, 3, 5))]
+    for number, array in enumerate(arrays):
+        np.save(root / f"{number}.npy", array)
+    parts = [StoredImages.open(root / f"{number}.npy") for number in range(2)]
+    return StoredImages.joined(parts), np.concatenate(arrays)
 
 
-def opened(path: Path) -> StoredImages:
-    return StoredImages(np.load(path, mmap_mode="r"))
+@given(rows=st.lists(st.integers(0, 47), max_size=100))
+def test_any_rows_in_any_order(two: tuple[StoredImages, np.ndarray], rows: list[int]) -> None:
+    stored, expected = two
+    wanted = np.array(rows, dtype=np.int64)
+    np.testing.assert_array_equal(stored.read(wanted), expected[wanted])
+    taken = stored.take(wanted)
+    assert taken.shape == (len(rows), 2, 3, 5)
+    np.testing.assert_array_equal(taken.read(), expected[wanted])
+    np.testing.assert_array_equal(taken.read(slice(3, 9)), expected[wanted][3:9])
 
 
-@given(data=st.data())
-def test_it_reads_what_an_array_would(files: list[Path], data: st.DataObject) -> None:
-    """Several files, a choice of rows, a choice of those: the same as in memory."""
-    whole = np.concatenate([np.load(path) for path in files])
-    stored = opened(files[0]).followed_by(opened(files[1])).followed_by(opened(files[2]))
-    positions = st.lists(st.integers(0, len(whole) - 1), min_size=1, max_size=20)
-    rows = np.array(data.draw(positions), dtype=np.int64)
-    np.testing.assert_array_equal(stored[rows], whole[rows])
-    taken = stored.take(rows)
-    assert taken.shape == whole[rows].shape and len(taken) == len(rows)
-    assert taken.nbytes == whole[rows].nbytes
-    again = np.array(data.draw(st.lists(st.integers(0, len(rows) - 1), max_size=9)), dtype=np.int64)
-    np.testing.assert_array_equal(taken[again], whole[rows][again])
-    np.testing.assert_array_equal(np.asarray(taken), whole[rows])
-    start = data.draw(st.integers(0, len(rows)))
-    np.testing.assert_array_equal(taken[start : start + 4], whole[rows][start : start + 4])
-    np.testing.assert_array_equal(taken[-1], whole[rows][-1])
-    both = taken.followed_by(opened(files[1]))
-    np.testing.assert_array_equal(both[:], np.concatenate([whole[rows], np.load(files[1])]))
-
-
-def test_it_can_be_walked_through_and_ends(files: list[Path]) -> None:
-    stored = opened(files[0])
-    assert [image.tobytes() for image in stored] == [i.tobytes() for i in np.load(files[0])]
+def test_it_is_a_sequence_of_images(two: tuple[StoredImages, np.ndarray]) -> None:
+    stored, expected = two
+    assert len(stored) == 48 and stored.nbytes == expected.nbytes
+    np.testing.assert_array_equal(stored[40], expected[40])
+    np.testing.assert_array_equal(list(stored), expected)
     with pytest.raises(IndexError):
-        stored[7]
+        stored[48]
 
 
-def test_it_reads_into_memory_that_is_there(files: list[Path]) -> None:
-    out = np.zeros((2, 3, 4, 4), dtype=np.uint8)
-    assert opened(files[0]).read(np.array([6, 0]), out=out) is out
-    np.testing.assert_array_equal(out, np.load(files[0])[[6, 0]])
-    assert opened(files[0]).place.endswith("0.npy")
+def test_chunks_cover_everything_once(two: tuple[StoredImages, np.ndarray]) -> None:
+    stored, expected = two
+    chunks = list(stored.chunks(20))
+    assert [len(chunk) for chunk in chunks] == [20, 20, 8]
+    np.testing.assert_array_equal(np.concatenate(chunks), expected)
+
+
+def test_neighbours_beyond_one_system_call(tmp_path: Path) -> None:
+    images = pixels(3, (3000, 1, 2, 2))
+    np.save(tmp_path / "a.npy", images)
+    np.testing.assert_array_equal(StoredImages.open(tmp_path / "a.npy").read(), images)
+
+
+def test_reading_into_given_memory(two: tuple[StoredImages, np.ndarray]) -> None:
+    stored, expected = two
+    out = np.zeros((4, 2, 3, 5), np.uint8)
+    rows = np.array([40, 2, 2, 36])
+    assert stored.read(rows, out=out) is out
+    np.testing.assert_array_equal(out, expected[rows])
+
+
+def test_a_file_cut_short_is_named(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", pixels(1, (50, 1, 8, 8)))
+    stored = StoredImages.open(tmp_path / "a.npy")
+    data = (tmp_path / "a.npy").read_bytes()
+    (tmp_path / "a.npy").write_bytes(data[:-10])
+    np.testing.assert_array_equal(stored[48], pixels(1, (50, 1, 8, 8))[48])
+    for rows in (np.array([49]), np.arange(50)):
+        with pytest.raises(UserError, match="cut short") as caught:
+            stored.read(rows)
+        assert caught.value.where == str(tmp_path / "a.npy")
+    (tmp_path / "a.npy").unlink()
+    with pytest.raises(UserError, match="cannot read the images"):
+        stored.read()
+
+
+def test_a_part_takes_no_memory_for_its_images(prepared: Prepare) -> None:
+    data = prepared(source="digits", size=64)
+    tracemalloc.start()
+    try:
+        part = data.part("train")
+        chosen = part.take(np.arange(0, len(part), 100))
+        assert tracemalloc.get_traced_memory()[1] < part.images.nbytes / 20
+        assert chosen.images.read().nbytes == 13 * 64 * 64
+    finally:
+        tracemalloc.stop()
+    stored = np.load(data.path / "train.images.npy")
+    np.testing.assert_array_equal(chosen.images.read(), stored[chosen.index])

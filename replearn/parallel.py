@@ -1,0 +1,44 @@
+"""Work that threads do ahead of the one who wants its results, in order and in bounded memory."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Generator, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def cores() -> int:
+    """Processor cores that this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+def in_order(
+    work: Callable[[Item], Result], items: Iterable[Item], *, threads: int, ahead: int
+) -> Generator[Result, None, None]:
+    """Results of `work`, in the order of `items`.
+
+    Closing the iterator, or an exception of the one who iterates, drops what has not begun and waits for
+    what has, so that no thread outlives it.
+
+    Args:
+        work: called from several threads at once; what it raises is raised in its item's turn.
+        items: taken one by one, as the work goes on.
+        threads: how many work at a time.
+        ahead: at most so many items are begun or waiting beyond the one whose result is in use.
+    """
+    waiting: deque[Future[Result]] = deque()
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="ahead")
+    try:
+        for item in items:
+            waiting.append(pool.submit(work, item))
+            if len(waiting) > ahead:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
