@@ -297,6 +297,9 @@ def _collated(plan: Path, partial: bool) -> Path:
 def _limit_threads(threads: int) -> None:
     import torch
 
+    from replearn.allocator import keep_freed_memory
+
+    keep_freed_memory()
     torch.set_num_threads(threads)
 
 

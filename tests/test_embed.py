@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from replearn import embed as module
+from replearn import images as images_of_a_run
 from replearn.augment import clean
 from replearn.build import build_method, method_tensors
 from replearn.config import parse_study
@@ -41,7 +41,7 @@ def test_rows_are_those_of_the_network_in_their_order(
     encoder = tmp_path / "encoder.safetensors"
     save_file(method_tensors(build_method(config, dataset.manifest)), encoder)
 
-    monkeypatch.setattr(module, "CHUNK", 77)
+    monkeypatch.setattr(images_of_a_run, "CHUNK_IMAGES", 77)
     embed(config, dataset, encoder, tmp_path / "features", "cpu")
 
     method = trained_method(config, dataset, encoder, "cpu")

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.peers.task import MEAN, STD, Task, limit_threads
+from replearn.allocator import keep_freed_memory
 from replearn.augment import clean
 from replearn.data import PreparedDataset, open_prepared
 from replearn.evaluate.knn import knn_predict
@@ -100,6 +101,7 @@ def our_curve(task: dict[str, Any], target: float) -> list[tuple[int, float, flo
 
     wanted = Task(**task)
     limit_threads(wanted.threads)
+    keep_freed_memory()  # as the `replearn` command does
     data = open_prepared(wanted.prepared)
     watch = Watch(data, wanted.device, data.manifest.mean, data.manifest.std, target)
 

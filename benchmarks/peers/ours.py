@@ -18,6 +18,7 @@ from benchmarks.peers.task import (
     Task,
     limit_threads,
 )
+from replearn.allocator import keep_freed_memory
 from replearn.config import parse_study
 from replearn.data import open_prepared
 from replearn.planning import PlannedRun, plan
@@ -68,6 +69,7 @@ def throughput(task: dict[str, Any]) -> float:
     """Views per second after the warm-up, two for each image."""
     wanted = Task(**task)
     limit_threads(wanted.threads)
+    keep_freed_memory()  # as the `replearn` command does
     with tempfile.TemporaryDirectory() as results:
         run = planned(wanted, Path(results), equal_parts(wanted), "auto")
         pretrain(run.config, open_prepared(wanted.prepared), run.layout, wanted.device)

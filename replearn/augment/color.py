@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from replearn.augment.checks import check_colours, check_images, check_mask, check_parameter
-from replearn.augment.planes import join_planes
+from replearn.augment.planes import join_planes, may_look
 from replearn.views import View
 
 GREY = (0.2989, 0.587, 0.114)
@@ -31,9 +31,10 @@ def color_jitter(
     """Adjust brightness, contrast, saturation and hue of each image by its own factors and order.
 
     The operations are torchvision's `adjust_*`, each followed by a clamp to 0–1. All but hue are
-    blends x → f · x + (1 − f) · t with target t black, the mean grey or the grey image. Hue costs
-    the most, so the schedule has it once: an image makes each of its blends in one of the steps
-    before hue or after it and rests (f = 1) in the others.
+    blends x → f · x + (1 − f) · t with target t black, the mean grey or the grey image, one in each
+    step. Hue costs the most, so an image meets it once. On an accelerator all images take the same
+    steps: those before hue and as many after it, and rest (f = 1) in half of them. On a CPU the
+    images with hue at the same place among the blends are taken together, and none rests.
 
     Args:
         images: [n, c, h, w] with values 0–1, c = 1 or 3. One channel has no saturation and no hue.
@@ -72,16 +73,23 @@ def color_jitter(
     on = None if apply is None else apply.to(images.dtype)[:, None, None]
     if not blends:
         return images if hue is None else join_planes(_turned(planes, hue.to(images.dtype), on))
-    steps = _schedule(position, list(blends), with_hue=hue is not None)
-    if apply is not None:
-        steps = steps & apply[:, None, None]
+    names = list(blends)
+    # A list as an index would be a tensor on the host that the device has to wait for.
+    own = torch.stack([position[:, name] for name in names], 1)
+    rank = (own[:, None, :] < own[:, :, None]).sum(
+        2
+    )  # its place among an image's blends, [n, blends]
     excess = torch.stack(list(blends.values()), 1).to(images.dtype) - 1
-    change = torch.where(steps, excess[:, None, :], 0)[:, :, :, None, None].unbind(1)
-    for step, row in enumerate(change):
-        if hue is not None and step == len(blends):
-            planes = _turned(planes, hue.to(images.dtype), on)
-        planes = _blend(planes, dict(zip(blends, row.unbind(1), strict=True)), fresh=step == 0)
-    return join_planes(planes)
+    if hue is None:
+        steps = _steps(rank, len(names), apply)
+        return join_planes(_changed(planes, names, steps, excess))
+    hue = hue.to(images.dtype)
+    turn = (own < position[:, _HUE, None]).sum(1)  # blends before hue, [n]
+    if may_look(images):
+        return _grouped(images, names, rank, excess, turn, hue, apply)
+    rank = rank + len(names) * (rank >= turn[:, None])
+    steps = _steps(rank, 2 * len(names), apply)
+    return join_planes(_changed(planes, names, steps, excess, (len(names), hue, on)))
 
 
 def jitter_parameters(
@@ -121,6 +129,10 @@ def grayscale(images: Tensor, mask: Tensor) -> Tensor:
     check_mask(mask, n, "mask")
     if channels == 1:
         return images
+    if may_look(mask):
+        result, rows = images.clone(), mask.nonzero()[:, 0]
+        result[rows] = _grey(images[rows].unbind(1))[:, None]
+        return result
     chosen = mask.to(images.dtype)[:, None, None]
     planes = images.unbind(1)
     grey = _grey(planes) * chosen
@@ -175,20 +187,61 @@ def normalize(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> Te
     return planes[0][:, None] if channels == 1 else torch.stack(planes, 1)
 
 
-def _schedule(position: Tensor, blends: list[int], *, with_hue: bool) -> Tensor:
-    """Which image makes which blend in which step: bool [n, steps, blends].
+def _steps(rank: Tensor, count: int, apply: Tensor | None = None) -> Tensor:
+    """Which image makes which blend in which of `count` steps: bool [n, steps, blends]."""
+    steps = rank[:, None, :] == torch.arange(count, device=rank.device)[None, :, None]
+    return steps if apply is None else steps & apply[:, None, None]
 
-    With hue there are twice as many steps as blends, the first half before hue, the second after.
+
+def _changed(
+    planes: Sequence[Tensor],
+    blends: list[int],
+    steps: Tensor,
+    excess: Tensor,
+    turn: tuple[int, Tensor, Tensor | None] | None = None,
+) -> Sequence[Tensor]:
+    """Take all the steps, and turn the hue before one of them.
+
+    Args:
+        planes: the channels, [n, h, w] each; left alone.
+        blends: the blends by number.
+        steps: bool [n, steps, blends], who makes what when.
+        excess: f − 1, [n, blends].
+        turn: the step before which hue comes (their number: after the last), and `_turned`'s arguments.
     """
-    # A list as an index would be a tensor on the host that the device has to wait for.
-    own = torch.stack([position[:, blend] for blend in blends], 1)
-    rank = (own[:, None, :] < own[:, :, None]).sum(2)
-    slots = torch.arange(len(blends), device=position.device)
-    steps = rank[:, None, :] == slots[None, :, None]
-    if not with_hue:
-        return steps
-    before = (own < position[:, _HUE, None])[:, None, :]
-    return torch.cat([steps & before, steps & ~before], 1)
+    change = torch.where(steps, excess[:, None, :], 0)[:, :, :, None, None].unbind(1)
+    fresh = True
+    for step in range(len(change) + 1):
+        if turn is not None and step == turn[0]:
+            planes, fresh = _turned(planes, *turn[1:]), False
+        if step < len(change):
+            row = dict(zip(blends, change[step].unbind(1), strict=True))
+            planes, fresh = _blend(planes, row, fresh=fresh), False
+    return planes
+
+
+def _grouped(
+    images: Tensor,
+    blends: list[int],
+    rank: Tensor,
+    excess: Tensor,
+    turn: Tensor,
+    hue: Tensor,
+    apply: Tensor | None,
+) -> Tensor:
+    """The jitter of those images that have hue at the same place, one place after the other."""
+    result = images.clone()
+    into = result.unbind(1)
+    for place in range(len(blends) + 1):
+        here = turn == place if apply is None else (turn == place) & apply
+        rows = here.nonzero()[:, 0]
+        if len(rows):
+            planes = [plane[rows] for plane in images.unbind(1)]
+            steps = _steps(rank[rows], len(blends))
+            changed = _changed(planes, blends, steps, excess[rows], (place, hue[rows], None))
+            for plane, values in zip(into, changed, strict=True):
+                plane[rows] = values
+    return result
 
 
 def _blend(planes: Sequence[Tensor], change: dict[int, Tensor], *, fresh: bool) -> list[Tensor]:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from replearn.augment.checks import check_images, check_mask, check_parameter
-from replearn.augment.planes import join_planes
+from replearn.augment.planes import join_planes, may_look
 
 
 def gaussian_blur(
@@ -41,6 +41,11 @@ def gaussian_blur(
         )
     if mask is not None:
         check_mask(mask, n, "mask")
+        if may_look(mask):
+            result, rows = images.clone(), mask.nonzero()[:, 0]
+            if len(rows):
+                result[rows] = gaussian_blur(images[rows], sigma[rows], kernel_size)
+            return result
     offsets = torch.arange(-radius, radius + 1, device=images.device, dtype=images.dtype)
     taps = torch.softmax(-0.5 * (offsets / sigma.to(images.dtype)[:, None]) ** 2, dim=1)
     if mask is not None:

@@ -11,7 +11,7 @@ from scipy.stats import chisquare, ks_1samp, uniform
 from torch import Tensor
 from torchvision.transforms.v2 import functional as tv
 
-from replearn.augment import color_jitter, grayscale, jitter_parameters, normalize, solarize
+from replearn.augment import color, color_jitter, grayscale, jitter_parameters, normalize, solarize
 from replearn.augment.color import JITTER_UNIFORMS
 from replearn.views import View
 
@@ -85,6 +85,32 @@ def test_absent_operations_are_left_out(channels: int, chosen: tuple[int, ...]) 
     result = color_jitter(images, **given, order=torch.tensor(permutations))
     expected = torchvision_jitter(images, factors, orders, torch.ones(n, dtype=torch.bool))
     assert torch.allclose(result, expected, rtol=0, atol=TOLERANCE)
+
+
+@pytest.mark.parametrize("chosen", [(3,), (0, 3), (1, 2, 3), (0, 1, 2, 3)])
+@pytest.mark.parametrize("partly", [False, True])
+def test_all_images_at_once_or_in_groups_are_the_same_bits(
+    chosen: tuple[int, ...], partly: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An accelerator makes all steps for all images; a CPU leaves out what changes nothing."""
+    n = 96
+    images, factors = random_images(n, 3), random_factors(n)
+    order = torch.tensor(list(itertools.permutations(range(4))) * 4)
+    given = {NAMES[o]: factors[o] for o in chosen}
+    mask = torch.arange(n) % 3 != 0
+    apply = mask if partly else None
+    in_groups = color_jitter(images, **given, order=order, apply=apply)
+    grey = grayscale(images, mask)
+    monkeypatch.setattr(color, "may_look", lambda values: False)
+    assert torch.equal(in_groups, color_jitter(images, **given, order=order, apply=apply))
+    assert torch.equal(grey, grayscale(images, mask))
+
+
+def test_nothing_to_jitter() -> None:
+    images, factors = random_images(20, 3), random_factors(20)
+    nobody = torch.zeros(20, dtype=torch.bool)
+    assert torch.equal(color_jitter(images, *factors, apply=nobody), images)
+    assert torch.equal(grayscale(images, nobody), images)
 
 
 def test_one_order_for_all() -> None:

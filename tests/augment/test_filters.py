@@ -8,7 +8,7 @@ import pytest
 import torch
 from torchvision.transforms.v2 import functional as tv
 
-from replearn.augment import gaussian_blur
+from replearn.augment import filters, gaussian_blur
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -31,6 +31,17 @@ def test_blur_is_torchvisions(channels: int, shape: tuple[int, int], kernel_size
     chosen = gaussian_blur(images, sigma, kernel_size, mask)
     assert torch.equal(chosen[mask], result[mask])
     assert torch.equal(chosen[~mask], images[~mask])
+
+
+def test_blurring_some_or_all_gives_the_same_bits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An accelerator multiplies the images to leave alone by the identity; a CPU leaves them out."""
+    images = torch.rand(24, 3, 28, 28, generator=torch.Generator().manual_seed(0))
+    sigma, mask = torch.linspace(0.1, 2, 24), torch.arange(24) % 3 == 0
+    some = gaussian_blur(images, sigma, 5, mask)
+    none = gaussian_blur(images, sigma, 5, torch.zeros_like(mask))
+    monkeypatch.setattr(filters, "may_look", lambda values: False)
+    assert torch.equal(some, gaussian_blur(images, sigma, 5, mask))
+    assert torch.equal(none, images)
 
 
 IMAGES, ONES = torch.zeros(2, 3, 8, 6), torch.ones(2)
