@@ -11,10 +11,9 @@ from typing import TypeVar
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-
-def cores() -> int:
-    """Processor cores that this process may use."""
-    return len(os.sched_getaffinity(0))
+THREADS = min(16, len(os.sched_getaffinity(0)))
+"""Threads for work that mostly leaves Python: the cores that this process may use, but not all of a large
+machine, since Python's own share of the work goes one at a time."""
 
 
 def in_order(

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from replearn.parallel import cores, in_order
+from replearn.parallel import in_order
 
 
 def working() -> list[str]:
@@ -69,7 +69,3 @@ def test_closing_drops_what_has_not_begun() -> None:
     results.close()
     assert len(begun) < 10
     assert working() == []
-
-
-def test_cores_are_those_of_this_process() -> None:
-    assert cores() >= 1

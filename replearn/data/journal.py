@@ -34,6 +34,10 @@ class Journal:
         if lines:
             self._stream.write("\n")
 
+    def claims(self, split: str, start: int) -> bool:
+        """Whether a chunk was finished, unless it has been damaged since."""
+        return (split, start) in self._entries
+
     def finished(self, split: str, start: int, chunk: Images) -> Counter[str] | None:
         """The conversions of a chunk that is whole on disk, or None."""
         crc32, conversions = self._entries.get((split, start), (None, Counter()))
@@ -51,4 +55,4 @@ class Journal:
 
 
 def _checksum(chunk: Images) -> int:
-    return zlib.crc32(np.ascontiguousarray(chunk).tobytes())
+    return zlib.crc32(np.ascontiguousarray(chunk).data)

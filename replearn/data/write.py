@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import math
-import os
 import shutil
 from collections import Counter
 from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,8 +15,9 @@ from numpy.typing import NDArray
 from replearn.data.download import free_space
 from replearn.data.journal import Journal
 from replearn.data.localfiles import exclusive
+from replearn.data.moments import mean_and_std
 from replearn.data.options import Options
-from replearn.data.plan import Images, Plan, Rows, Split
+from replearn.data.plan import Plan, Rows, Split
 from replearn.data.prepared import (
     MANIFEST,
     FileRecord,
@@ -29,12 +28,10 @@ from replearn.data.prepared import (
     open_prepared,
 )
 from replearn.data.splits import subset
+from replearn.data.target import Target, Written
 from replearn.errors import UserError
 from replearn.jsonfile import write_json
 from replearn.progress import Progress
-
-CHUNK = 2048
-THREADS = 4
 
 
 def prepare(
@@ -115,22 +112,22 @@ def _build(
 ) -> Manifest:
     plan = options.plan(name, raw, content)
     journal = Journal(record)
-    conversions: Counter[str] = Counter()
     splits = [_limited(split, plan, options, content, name) for split in plan.splits]
-    # A memory map on a full disk ends the process without a word.
+    # Better to know before hours of work than after them.
     needed = sum(split.count for split in splits) * math.prod(plan.shape)
     present = sum(file.stat().st_blocks * 512 for file in partial.glob("*.images.npy"))
     free_space(partial, needed - present, f"datasets.{name}")
-    targets = [_Target(split, plan.shape, partial, journal) for split in splits]
-    total, done = sum(split.count for split in splits), sum(target.done for target in targets)
-    with Progress(total, f"prepare {name}", done=done) as progress:
-        for target in targets:
-            conversions += target.write(journal, progress)
     train = next(split for split in splits if split.name == "train")
     held_out, kept = _validation(train, options, content, name)
     _save(partial / "index.train.npy", kept)
     _save(partial / "index.validation.npy", held_out)
-    mean, std = _moments(np.load(partial / "train.images.npy", mmap_mode="r"), kept)
+    written = _write(splits, kept, plan.shape, partial, journal, f"prepare {name}")
+    pixels = len(kept) * plan.shape[1] * plan.shape[2]
+    mean, std = mean_and_std(written["train"].sums, pixels)
+    conversions: Counter[str] = Counter()
+    for each in written.values():
+        conversions += each.conversions
+    files = {f"{split}.images.npy": each.record for split, each in written.items()}
     counts = {split.name: _count(split, len(plan.classes)) for split in splits}
     counts["validation"] = _count(_rows(train, held_out), len(plan.classes))
     return Manifest(
@@ -144,10 +141,11 @@ def _build(
         height=plan.shape[1],
         width=plan.shape[2],
         splits=counts,
-        files={
+        files=files
+        | {
             file.name: FileRecord(sha256=file_sha256(file), bytes=file.stat().st_size)
             for file in sorted(partial.iterdir())
-            if file not in (record, partial / MANIFEST)
+            if file not in (record, partial / MANIFEST) and file.name not in files
         },
         mean=mean,
         std=std,
@@ -156,6 +154,32 @@ def _build(
         conversions=(*plan.conversions, *_stated(conversions)),
         validation=options.validation,
     )
+
+
+def _write(
+    splits: Sequence[Split],
+    kept: Rows,
+    shape: tuple[int, int, int],
+    partial: Path,
+    journal: Journal,
+    label: str,
+) -> dict[str, Written]:
+    """Write the arrays of every split; the sums of "train" are over the rows kept to train."""
+    for split in splits:
+        if split.labels is not None:
+            _save(partial / f"{split.name}.labels.npy", split.labels)
+        if split.captions is not None:
+            write_json(partial / f"{split.name}.captions.json", list(split.captions))
+    targets = [Target(split, shape, partial, journal) for split in splits]
+    total = sum(split.count for split in splits)
+    nothing = np.empty(0, dtype=np.int64)
+    with Progress(total, label, done=sum(target.claimed for target in targets)) as progress:
+        return {
+            target.split.name: target.write(
+                kept if target.split.name == "train" else nothing, progress
+            )
+            for target in targets
+        }
 
 
 def _rows(split: Split, rows: Rows) -> Split:
@@ -203,91 +227,6 @@ def _validation(train: Split, options: Options, content: str, name: str) -> tupl
             where=f"datasets.{name}",
         )
     return held_out, kept
-
-
-class _Target:
-    """The arrays of one split on disk, and which of its chunks are still to be written."""
-
-    def __init__(
-        self, split: Split, shape: tuple[int, int, int], partial: Path, journal: Journal
-    ) -> None:
-        self.split = split
-        if split.labels is not None:
-            _save(partial / f"{split.name}.labels.npy", split.labels)
-        if split.captions is not None:
-            write_json(partial / f"{split.name}.captions.json", list(split.captions))
-        self.images = _open_images(partial / f"{split.name}.images.npy", (split.count, *shape))
-        self.conversions: Counter[str] = Counter()
-        self.pending: list[int] = []
-        self.done = 0
-        for start in range(0, split.count, CHUNK):
-            chunk = self.images[start : start + CHUNK]
-            conversions = journal.finished(split.name, start, chunk)
-            if conversions is None:
-                self.pending.append(start)
-            else:
-                self.conversions += conversions
-                self.done += len(chunk)
-
-    def write(self, journal: Journal, progress: Progress) -> Counter[str]:
-        """Write the missing chunks; the conversions of the whole split."""
-        threads = min(THREADS, os.cpu_count() or 1)
-        queue: list[tuple[int, Future[tuple[Images, Counter[str]]]]] = []
-        with ThreadPoolExecutor(threads) as pool:
-            try:
-                while self.pending or queue:
-                    # Few enough in flight that memory stays bounded, enough that no thread waits.
-                    while self.pending and len(queue) < threads + 1:
-                        start = self.pending.pop(0)
-                        rows = np.arange(
-                            start, min(start + CHUNK, self.split.count), dtype=np.int64
-                        )
-                        queue.append((start, pool.submit(self.split.read, rows)))
-                    start, future = queue.pop(0)
-                    batch, conversions = future.result()
-                    self.images[start : start + len(batch)] = batch
-                    self.images.flush()
-                    journal.record(self.split.name, start, batch, conversions)
-                    self.conversions += conversions
-                    progress.advance(len(batch))
-            finally:
-                for _, future in queue:
-                    future.cancel()
-        return self.conversions
-
-
-def _open_images(
-    path: Path, shape: tuple[int, ...]
-) -> np.memmap[tuple[int, ...], np.dtype[np.uint8]]:
-    """The array on disk, as an earlier attempt left it if it has the right shape."""
-    if path.is_file():
-        try:
-            found = np.lib.format.open_memmap(path, mode="r+")
-            if found.shape == shape and found.dtype == np.uint8:
-                return found
-        except ValueError:
-            pass  # killed before the file had its full length
-    return np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
-
-
-def _moments(images: Images, rows: Rows) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation of each channel over `rows`, on a 0–1 scale.
-
-    Sums of integers, hence exact and the same in any order.
-    """
-    total = squares = np.zeros(images.shape[1], dtype=np.int64)
-    for start in range(0, len(rows), CHUNK):
-        batch = np.asarray(images[rows[start : start + CHUNK]])
-        counts = np.stack(
-            [np.bincount(batch[:, c].ravel(), minlength=256) for c in range(batch.shape[1])]
-        )
-        levels = np.arange(256, dtype=np.int64)
-        total = total + counts @ levels
-        squares = squares + counts @ levels**2
-    pixels = len(rows) * images.shape[2] * images.shape[3]
-    mean = total / pixels
-    std = np.sqrt(np.maximum(squares / pixels - mean**2, 0))
-    return tuple((mean / 255).tolist()), tuple((std / 255).tolist())
 
 
 def _count(split: Split, classes: int) -> SplitCount:

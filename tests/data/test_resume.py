@@ -21,8 +21,8 @@ CHUNK = 64
 PROGRAM = """
 import sys, time
 from pathlib import Path
-from replearn.data import FolderOptions, prepare, survey, write
-write.CHUNK, write.THREADS = 64, 2
+from replearn.data import FolderOptions, prepare, survey, target
+target.CHUNK_IMAGES, target.THREADS = 64, 2
 pause = float(sys.argv[3])
 plain = survey.decode
 def slow(*arguments):
