@@ -6,15 +6,14 @@ determine its weights. Comments, docstrings and formatting do not count; neither
 
 from __future__ import annotations
 
-import ast
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
-PACKAGE = Path(__file__).parent
+from replearn.sources import examined
+
 KEY_LENGTH = 12
 
 WITHOUT_EFFECT = frozenset(
@@ -35,6 +34,7 @@ WITHOUT_EFFECT = frozenset(
         "progress",
         "provenance",
         "recipes",
+        "sources",
         "validation",
         "views",
     )
@@ -53,15 +53,22 @@ def key_of(*parts: Any) -> str:
 
 
 def source_digests(roots: Iterable[str]) -> dict[str, str]:
-    """Digest of the normalised source of `roots` and of every module of the package that they import."""
+    """Digest of the normalised source of `roots` and of every module of the package that they import.
+
+    Raises:
+        ValueError: a root is no module of the package.
+    """
     digests: dict[str, str] = {}
     waiting = list(roots)
+    for root in waiting:
+        if examined(root) is None:
+            raise ValueError(f"no module {root} in the package")
     while waiting:
         module = waiting.pop()
-        if module in digests or module in WITHOUT_EFFECT:
-            continue
-        digests[module], imported = _examined(module)
-        waiting += imported
+        source = None if module in digests or module in WITHOUT_EFFECT else examined(module)
+        if source is not None:
+            digests[module] = source.digest
+            waiting += source.imports
     return digests
 
 
@@ -96,45 +103,3 @@ def run_key(config: Mapping[str, Any], sources: Mapping[str, str]) -> str:
     without_effect = ("monitor", "images")
     counted["training"] = {k: v for k, v in counted["training"].items() if k not in without_effect}
     return key_of(counted, sources)
-
-
-@lru_cache
-def _examined(module: str) -> tuple[str, tuple[str, ...]]:
-    path = _path_of(module)
-    if path is None:
-        raise ValueError(f"no module {module} in the package")
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    imported = tuple(sorted(_imports(tree)))
-    _strip_docstrings(tree)
-    return hashlib.sha256(ast.unparse(tree).encode()).hexdigest(), imported
-
-
-def _imports(tree: ast.Module) -> set[str]:
-    found: set[str] = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
-            found.add(node.module)
-            found |= {f"{node.module}.{alias.name}" for alias in node.names}
-    return {name for name in found if name.startswith("replearn.") and _path_of(name)}
-
-
-def _path_of(module: str) -> Path | None:
-    relative = PACKAGE.joinpath(*module.split(".")[1:])
-    for candidate in (relative.with_suffix(".py"), relative / "__init__.py"):
-        if candidate.is_file():
-            return candidate
-    return None
-
-
-def _strip_docstrings(tree: ast.AST) -> None:
-    for node in ast.walk(tree):
-        body = getattr(node, "body", None)
-        if not isinstance(body, list):
-            continue
-        node.body = [  # type: ignore[attr-defined]
-            line
-            for line in body
-            if not (isinstance(line, ast.Expr) and isinstance(line.value, ast.Constant))
-        ] or [ast.Pass()]

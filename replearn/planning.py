@@ -5,12 +5,14 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from replearn.config import DatasetIdentity, RunConfig, Study, resolve, variants_of
 from replearn.data import Options as DatasetOptions
 from replearn.errors import UserError
+from replearn.evaluate.protocol import EvaluationConfig
 from replearn.identity import (
     canonical,
     evaluation_sources,
@@ -160,9 +162,15 @@ def summary(planned: Plan) -> dict[str, Any]:
 
 def layout_of(config: RunConfig, root: Path) -> RunLayout:
     """The files of a run whose directory is `root`."""
-    evaluation = config.evaluation.model_dump(mode="json")
-    features = key_of(feature_sources(), evaluation["views"])
-    return RunLayout(root, features, key_of(evaluation, evaluation_sources()))
+    return RunLayout(root, *protocol_keys(config.evaluation))
+
+
+@lru_cache
+def protocol_keys(evaluation: EvaluationConfig) -> tuple[str, str]:
+    """Keys of the features and of the evaluations that follow these protocols, the same for every run."""
+    protocols = evaluation.model_dump(mode="json")
+    features = key_of(feature_sources(), protocols["views"])
+    return features, key_of(protocols, evaluation_sources())
 
 
 def _runs(study: Study, dataset: PlannedDataset, method: str, variant: str) -> Iterator[PlannedRun]:
@@ -175,21 +183,24 @@ def _runs(study: Study, dataset: PlannedDataset, method: str, variant: str) -> I
     if supervision == "captions" and captions == "templates":
         supervision = "template captions"
     sources = training_sources(options.implementation)
-    for seed in study.seeds if options.seeded else study.seeds[:1]:
-        config = RunConfig(
-            dataset=DatasetIdentity(name=dataset.name, digest=dataset.digest, captions=captions),
-            method=method,
-            variant=variant,
-            seed=seed,
-            evaluation=study.evaluation,
-            device=study.device,
-            jobs_per_gpu=study.jobs_per_gpu,
-            supervision=supervision,
-            **parts,
-        )
-        key = run_key(config.model_dump(mode="json"), sources)
+    seeds = study.seeds if options.seeded else study.seeds[:1]
+    first = RunConfig(
+        dataset=DatasetIdentity(name=dataset.name, digest=dataset.digest, captions=captions),
+        method=method,
+        variant=variant,
+        seed=seeds[0],
+        evaluation=study.evaluation,
+        device=study.device,
+        jobs_per_gpu=study.jobs_per_gpu,
+        supervision=supervision,
+        **parts,
+    )
+    content = first.model_dump(mode="json")
+    for seed in seeds:
+        key = run_key({**content, "seed": seed}, sources)
+        config = first.model_copy(update={"seed": seed, "key": key})
         root = run_directory(study.results, dataset.name, method, variant, seed, key)
-        yield PlannedRun(config.model_copy(update={"key": key}), layout_of(config, root))
+        yield PlannedRun(config, layout_of(config, root))
 
 
 def _obstacle(dataset: DatasetOptions, method: str) -> str | None:

@@ -1,8 +1,13 @@
 """The study of this invocation, planned once; what the rules share."""
 
+import gc
 import os
 import sys
 from pathlib import Path
+
+# Snakemake keeps what it makes of each job until it ends. Looking through all of it for garbage after
+# every 700 new objects, Python's default, costs a sixth of a dry run and finds next to nothing.
+gc.set_threshold(100_000)
 
 # Jobs run the very code that planned them, with the Python that runs Snakemake unless a rule's
 # conda environment or container brings its own.
@@ -24,7 +29,7 @@ from replearn.devices import visible_devices
 from replearn.errors import UserError
 from replearn.identity import key_of, source_digests
 from replearn.methods.options import METHODS
-from replearn.planning import plan, write
+from replearn.planning import plan, protocol_keys, write
 from replearn.tracking import forget_stale_receipt
 
 
@@ -100,9 +105,10 @@ RESULTS = PLAN.study.results
 LOGS = RESULTS / "logs"
 RECEIPTS = [PLAN.study_directory / "mlflow.json"] if PLAN.study.tracking.enabled else []
 
+FEATURES_KEY, EVALUATION_KEY = protocol_keys(PLAN.study.evaluation)
 RUN = f"{RESULTS}/runs/{{dataset}}/{{method}}/{{variant}}/seed-{{seed}}/{{key}}"
-FEATURES = f"{RUN}/features-{{fkey}}"
-EVALUATION = f"{FEATURES}/evaluation-{{ekey}}"
+FEATURES = f"{RUN}/features-{FEATURES_KEY}"
+EVALUATION = f"{FEATURES}/evaluation-{EVALUATION_KEY}"
 RUN_LOG = "{dataset}/{method}/{variant}/seed-{seed}-{key}.log"
 # Everything in it that matters is in the key, and hence in its path.
 CONFIG = ancient(f"{RUN}/config.json")
@@ -118,5 +124,3 @@ wildcard_constraints:
     variant=r"[A-Za-z0-9][A-Za-z0-9_.-]*",
     seed=r"[0-9]+",
     key=r"[0-9a-f]{12}",
-    fkey=r"[0-9a-f]{12}",
-    ekey=r"[0-9a-f]{12}",
