@@ -157,7 +157,7 @@ def measure(chosen: argparse.Namespace) -> list[Table]:
 
 
 def main() -> None:
-    run("cost", options(__doc__ or ""), measure)
+    run("cost", options(__doc__ or "").parse_args(), measure)
 
 
 if __name__ == "__main__":

@@ -1,20 +1,18 @@
-"""How long kNN and the linear probe's path take, beside scikit-learn on the same features.
+"""Exact kNN and the linear probe's path, beside scikit-learn on the same features.
 
-    python -m benchmarks.evaluation --threads 2      # on the CPU, some ten minutes
+    python -m benchmarks.evaluation                  # on the CPU, some five minutes
     python -m benchmarks.evaluation --device cuda    # replearn on a GPU, scikit-learn on the CPU
-    python -m benchmarks.evaluation --quick          # a small size, to see that it works
 
-Features are made up: variances that fall like 1/j, as those of trained encoders about do, and a
-mean for each class. Ours are on the device before the clock starts. Pairs are run in the order
-A B B A; times are medians, ratios medians over pairs. How far the two disagree stands beside them.
+Features are made up: variances that fall like 1/j, as those of trained encoders about do, and a mean for
+each class. Ours are on the device before the clock starts.
 """
 
 from __future__ import annotations
 
 import argparse
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from statistics import median
 
 import numpy as np
@@ -24,13 +22,18 @@ from sklearn.neighbors import KNeighborsClassifier
 from threadpoolctl import threadpool_limits
 from torch import Tensor
 
+from benchmarks.harness import Row, Table, options, run
+from benchmarks.pairs import abba, paired_ratio, seconds
 from replearn.evaluate.knn import knn_predict
 from replearn.evaluate.linear import select_strength
 from replearn.evaluate.protocol import KnnProtocol, LinearProtocol
 
 CLASSES = 10
 FULL = {"rows": 50_000, "queries": 10_000, "width": 512}
+MIDDLE = {"rows": 10_000, "queries": 2_000, "width": 128}
 QUICK = {"rows": 3_000, "queries": 600, "width": 64}
+TARGETS = {"cpu": (5.0, 180.0), "cuda": (0.2, 20.0)}
+"""Seconds that kNN and the path may take."""
 COMPARED = 4
 """At so many of the strengths scikit-learn is fitted; all 45 would take it an hour."""
 
@@ -59,11 +62,6 @@ class Outcome:
     theirs: list[float]
     difference: float
 
-    @property
-    def ratio(self) -> float:
-        """How many times longer theirs takes, the median over pairs."""
-        return median(b / a for a, b in zip(self.ours, self.theirs, strict=True))
-
 
 def made_up(rows: int, queries: int, width: int, seed: int = 0) -> Task:
     """Features with the spectrum 1/j, in a random basis, and classes that overlap."""
@@ -77,12 +75,12 @@ def made_up(rows: int, queries: int, width: int, seed: int = 0) -> Task:
     return Task(features[:rows], labels[:rows], features[rows:], labels[rows:])
 
 
-def knn(task: Task, *, device: str, pairs: int) -> Outcome:
+def knn(task: Task, k: int, device: str, rounds: int) -> Outcome:
     """Exact nearest neighbours with the main protocol's vote; theirs is the brute-force search."""
     protocol = KnnProtocol()
     rows, labels, queries = (x.to(device) for x in (task.rows, task.labels, task.queries))
     theirs = KNeighborsClassifier(
-        protocol.k,
+        k,
         metric="cosine",
         algorithm="brute",
         weights=lambda distance: np.exp(-distance / protocol.temperature),
@@ -94,7 +92,7 @@ def knn(task: Task, *, device: str, pairs: int) -> Outcome:
             labels,
             queries,
             classes=CLASSES,
-            k=protocol.k,
+            k=k,
             temperature=protocol.temperature,
         )
 
@@ -102,110 +100,101 @@ def knn(task: Task, *, device: str, pairs: int) -> Outcome:
         return torch.from_numpy(theirs.predict(task.queries.numpy()))
 
     difference = (ours().cpu() != reference()).double().mean().item()
-    return Outcome(*timed_pairs(ours, reference, device=device, pairs=pairs), difference)
+    return Outcome(*_timed(ours, reference, device, rounds), difference)
 
 
-def probe_path(task: Task, *, device: str, pairs: int) -> Outcome:
+def path(task: Task, device: str) -> Sequence[float]:
+    """Accuracies of the probe at all strengths of the protocol."""
+    protocol = LinearProtocol()
+    rows, labels, queries, answers = (
+        x.to(device) for x in (task.rows, task.labels, task.queries, task.answers)
+    )
+    return select_strength(
+        rows,
+        labels,
+        queries,
+        answers,
+        classes=CLASSES,
+        strengths=protocol.strengths,
+        tolerance=protocol.path_tolerance,
+        max_iterations=protocol.max_iterations,
+    ).accuracies
+
+
+def probe_path(task: Task, device: str, rounds: int) -> Outcome:
     """The path over all strengths; theirs is extrapolated from `COMPARED` of them.
 
     Each of theirs starts from zero, at scikit-learn's default tolerance. With hardly any penalty
     that ends about 1 % above the minimum, so that a few accuracies differ: ours goes further.
     """
-    protocol = LinearProtocol()
-    rows, labels, queries, answers = (
-        x.to(device) for x in (task.rows, task.labels, task.queries, task.answers)
-    )
-    chosen = np.linspace(0, len(protocol.strengths) - 1, COMPARED).astype(int)
+    strengths = LinearProtocol().strengths
+    chosen = np.linspace(0, len(strengths) - 1, COMPARED).astype(int)
     # Both standardise; scikit-learn's scaler takes no time worth counting.
     mean, deviation = task.rows.mean(0), task.rows.std(0, correction=0)
     fitted, asked = (((x - mean) / deviation).numpy() for x in (task.rows, task.queries))
 
-    def ours() -> Sequence[float]:
-        return select_strength(
-            rows,
-            labels,
-            queries,
-            answers,
-            classes=CLASSES,
-            strengths=protocol.strengths,
-            tolerance=protocol.path_tolerance,
-            max_iterations=protocol.max_iterations,
-        ).accuracies
-
     def reference() -> Sequence[float]:
         accuracies = []
         for i in chosen:
-            model = LogisticRegression(C=protocol.strengths[i], max_iter=10_000)
+            model = LogisticRegression(C=strengths[i], max_iter=10_000)
             model.fit(fitted, task.labels.numpy())
             accuracies.append(float((model.predict(asked) == task.answers.numpy()).mean()))
         return accuracies
 
-    found = np.array(ours())[chosen]
+    found = np.array(path(task, device))[chosen]
     difference = float(np.abs(found - np.array(reference())).max())
-    own, theirs = timed_pairs(ours, reference, device=device, pairs=pairs)
-    scale = len(protocol.strengths) / len(chosen)
-    return Outcome(own, [scale * seconds for seconds in theirs], difference)
+    own, theirs = _timed(partial(path, task, device), reference, device, rounds)
+    scale = len(strengths) / len(chosen)
+    return Outcome(own, [scale * each for each in theirs], difference)
 
 
-def timed_pairs(
-    a: Callable[[], object], b: Callable[[], object], *, device: str, pairs: int
-) -> tuple[list[float], list[float]]:
-    """Seconds of a and b, run in the order A B B A …, so that a drift of the machine cancels."""
-    seconds: tuple[list[float], list[float]] = ([], [])
-    for pair in range(pairs):
-        for which in (0, 1) if pair % 2 == 0 else (1, 0):
-            seconds[which].append(timed((a, b)[which], device))
-    return seconds
+def _timed(
+    ours: Callable[[], object], theirs: Callable[[], object], device: str, rounds: int
+) -> list[list[float]]:
+    return abba(partial(seconds, ours, device), partial(seconds, theirs, device), rounds=rounds)
 
 
-def timed(task: Callable[[], object], device: str) -> float:
-    """Seconds until the device has finished."""
-    _synchronise(device)
-    started = time.perf_counter()
-    task()
-    _synchronise(device)
-    return time.perf_counter() - started
+def measure(chosen: argparse.Namespace) -> list[Table]:
+    device, rounds = chosen.device, 1
+    large, middle = (
+        (made_up(**QUICK), made_up(**QUICK))
+        if chosen.quick
+        else (
+            made_up(**FULL),
+            made_up(**MIDDLE),
+        )
+    )
+    seconds_knn, seconds_path = TARGETS[device]
+    table = Table(
+        "Seconds of evaluations, scikit-learn's ÷ ours",
+        notes=[
+            f"targets: kNN {seconds_knn:g} s, path {seconds_path:g} s at the full size",
+            f"scikit-learn's path is extrapolated from {COMPARED} of the strengths",
+        ],
+    )
+    with threadpool_limits(torch.get_num_threads()):
+        for k in (20, 200):
+            table.rows.append(_row(f"exact kNN, k = {k}", large, knn(large, k, device, rounds)))
+        table.rows.append(_row("probe path", middle, probe_path(middle, device, rounds)))
+        took = [seconds(partial(path, large, device), device) for _ in range(2)]
+        label = f"probe path, {_size(large)}"
+        table.rows.append(Row(label, {"replearn": median(took)}, "s"))
+    return [table]
 
 
-def _synchronise(device: str) -> None:
-    if device == "cuda":
-        torch.cuda.synchronize()
+def _row(name: str, task: Task, outcome: Outcome) -> Row:
+    values = {"scikit-learn": median(outcome.theirs), "replearn": median(outcome.ours)}
+    ratio = paired_ratio(outcome.theirs, outcome.ours)
+    note = f"the two differ in {outcome.difference:.2%}"
+    return Row(f"{name}, {_size(task)}", values, "s", ratio, note=note)
+
+
+def _size(task: Task) -> str:
+    return f"{len(task.rows) // 1000}k × {task.rows.shape[1]}"
 
 
 def main() -> None:
-    """Print a table."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
-    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--pairs", type=int, default=2, help="timed runs of each")
-    parser.add_argument("--quick", action="store_true", help="a small size")
-    arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
-    size = QUICK if arguments.quick else FULL
-    task = made_up(**size)
-    where = torch.cuda.get_device_name() if arguments.device == "cuda" else "CPU"
-    print(
-        f"{size['rows']:,} rows, {size['queries']:,} queries, {size['width']} features,"
-        f" {CLASSES} classes; replearn on {where}, {arguments.threads} threads,"
-        f" {arguments.pairs} pairs"
-    )
-    print(f"{'':32s}{'replearn':>10s}{'scikit-learn':>14s}{'ratio':>8s}{'differ':>10s}")
-    with threadpool_limits(arguments.threads):
-        for name, benchmark in (
-            ("exact kNN", knn),
-            (f"probe path, {LinearProtocol().strength_count} strengths *", probe_path),
-        ):
-            outcome = benchmark(task, device=arguments.device, pairs=arguments.pairs)
-            print(
-                f"{name:32s}{median(outcome.ours):8.2f} s{median(outcome.theirs):12.2f} s"
-                f"{outcome.ratio:8.1f}{outcome.difference:10.2%}"
-            )
-    print(
-        f"* scikit-learn's seconds are extrapolated from {COMPARED} of the strengths, evenly spaced"
-        " in log C.\n  differ: share of predictions (kNN), largest difference of an accuracy (path)"
-    )
+    run("evaluation", options(__doc__ or "").parse_args(), measure, peers=["scikit-learn"])
 
 
 if __name__ == "__main__":

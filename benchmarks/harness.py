@@ -57,13 +57,15 @@ class Table:
             if row.target is not None and row.ratio is not None:
                 target += " reached" if row.ratio.median >= row.target else " missed"
             lines.append([row.case, *figures, row.unit, str(row.ratio or ""), target])
-        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+        # Without a column that no row fills.
+        columns = [column for column in zip(*lines, strict=True) if any(column[1:])]
+        widths = [max(map(len, column)) for column in columns]
         aligned = [
             "  ".join(
                 cell.rjust(width) if 0 < place <= len(names) else cell.ljust(width)
                 for place, (cell, width) in enumerate(zip(line, widths, strict=True))
             ).rstrip()
-            for line in lines
+            for line in zip(*columns, strict=True)
         ]
         notes = [f"{row.case}: {row.note}" for row in self.rows if row.note]
         return "\n".join([self.title, *aligned, *(f"  {note}" for note in [*self.notes, *notes])])

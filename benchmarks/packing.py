@@ -19,6 +19,7 @@ from pathlib import Path
 from benchmarks.harness import Row, Table, options, run
 from benchmarks.pairs import abba, in_fresh_process, paired_ratio
 from benchmarks.training import Case, Contest, cases
+from replearn.allocator import keep_freed_memory
 
 SETTLED = 2
 """Epochs before the clock starts."""
@@ -49,6 +50,7 @@ def one_of_several(
     """Images per second of this process between the moment when all are ready and `seconds` later."""
     import torch
 
+    keep_freed_memory()  # as the `replearn` command does
     torch.set_num_threads(threads)
     place = Path(folder)
     with tempfile.TemporaryDirectory() as own:
@@ -83,7 +85,7 @@ def measure(chosen: argparse.Namespace) -> list[Table]:
                     case, chosen.device, jobs, threads, seconds
                 ),
                 lambda case=case: together(case, chosen.device, 1, cores, seconds),  # type: ignore[misc]
-                rounds,
+                rounds=rounds,
             )
             ratio = paired_ratio(many, one)
             values = {"at once": sum(many) / len(many), "alone": sum(one) / len(one)}
@@ -93,7 +95,7 @@ def measure(chosen: argparse.Namespace) -> list[Table]:
 
 
 def main() -> None:
-    run("packing", options(__doc__ or ""), measure)
+    run("packing", options(__doc__ or "").parse_args(), measure)
 
 
 if __name__ == "__main__":

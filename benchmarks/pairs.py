@@ -56,17 +56,18 @@ def paired_ratio(a: Sequence[float], b: Sequence[float], seed: int = 0) -> Ratio
     return Ratio(float(np.median(pairs)), float(low), float(high), tuple(pairs.tolist()))
 
 
-def abba(
-    a: Callable[[], float], b: Callable[[], float], rounds: int
-) -> tuple[list[float], list[float]]:
-    """Measure A B B A in each of `rounds` rounds: twice as many values of each, in pairs."""
-    of_a: list[float] = []
-    of_b: list[float] = []
+def abba(*contestants: Callable[[], float], rounds: int) -> list[list[float]]:
+    """Measure there and back in each of `rounds` rounds, A B B A or A B C C B A.
+
+    Returns:
+        The values of each contestant, two for each round; equal places were measured in the same pass.
+    """
+    values: list[list[float]] = [[] for _ in contestants]
+    there = list(zip(contestants, values, strict=True))
     for _ in range(rounds):
-        of_a.append(a())
-        of_b += [b(), b()]
-        of_a.append(a())
-    return of_a, of_b
+        for contestant, found in [*there, *reversed(there)]:
+            found.append(contestant())
+    return values
 
 
 def seconds(work: Callable[[], object], device: str = "cpu") -> float:

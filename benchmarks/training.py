@@ -20,6 +20,7 @@ import torch
 
 from benchmarks.harness import Row, Table, options, run
 from benchmarks.pairs import abba, paired_ratio, seconds
+from replearn.allocator import keep_freed_memory
 from replearn.batches import Augmentation, TrainingData, make_batch
 from replearn.build import build_method
 from replearn.checkpoint import Checkpoint
@@ -55,9 +56,10 @@ class Case:
 
 def cases(device: str, quick: bool) -> list[Case]:
     """The small encoder on grey 28×28 and colour 32×32 images; ResNet-18 on the latter."""
-    small, large = (4, 2) if quick else (40, 3) if device == "cpu" else (400, 100)
+    small, large = (4, 2) if quick else (120, 8) if device == "cpu" else (400, 100)
     batch = {"cpu": 64, "cuda": 512}[device]
-    grey = [Case("convnet", name, 28, 1, 128, small) for name in TRAINED]
+    names = ("simclr", "dino") if quick else TRAINED
+    grey = [Case("convnet", name, 28, 1, 128, small) for name in names]
     colour = [Case("convnet", name, 32, 3, 128, small) for name in ("simclr", "byol", "dino")]
     deep = ("simclr",) if device == "cpu" else ("simclr", "supcon", "byol", "dino")
     return [*grey, *colour, *(Case("resnet18", name, 32, 3, batch, large) for name in deep)]
@@ -194,7 +196,7 @@ def compared(case: Case, device: str, rounds: int, **training: object) -> Row:
         for work in (contest.end_to_end, contest.model_alone):
             work()
             ways.append(partial(_rate, work, contest.images, device))
-        whole, alone = abba(ways[0], ways[1], rounds)
+        whole, alone = abba(*ways, rounds=rounds)
     ratio = paired_ratio(whole, alone)
     name = f"{case.method}, {case.encoder}, {case.size}²×{case.channels}, batch {case.batch_size}"
     values = {"end to end": _median(whole), "model alone": _median(alone)}
@@ -209,7 +211,7 @@ def switched(case: Case, device: str, rounds: int, ways: dict[str, dict[str, obj
             contest = Contest(case, device, Path(folder) / name, **training)
             contest.end_to_end()
             timed.append(partial(_rate, contest.end_to_end, contest.images, device))
-        first, second = abba(timed[0], timed[1], rounds)
+        first, second = abba(*timed, rounds=rounds)
     values = dict(zip(ways, (_median(first), _median(second)), strict=True))
     label = f"{case.method}, {case.encoder}, batch {case.batch_size}"
     return Row(label, values, "images/s", paired_ratio(first, second))
@@ -224,7 +226,8 @@ def _median(values: list[float]) -> float:
 
 
 def measure(chosen: argparse.Namespace) -> list[Table]:
-    rounds = 1 if chosen.quick else 3
+    keep_freed_memory()  # as the `replearn` command does
+    rounds = 1 if chosen.quick else 2
     found = cases(chosen.device, chosen.quick)
     whole = Table(
         "Training from end to end ÷ its model alone",
@@ -256,7 +259,7 @@ def main() -> None:
         default=[],
         help="also measure torch.compile (minutes of compilation)",
     )
-    run("training", parser, measure)
+    run("training", parser.parse_args(), measure)
 
 
 if __name__ == "__main__":
