@@ -22,6 +22,7 @@ class Progress:
         stream: where to write; standard error by default.
         interval: seconds between two plain lines.
         silent: count, but say nothing.
+        patience: seconds before anything is shown; work that is done by then passes in silence.
     """
 
     def __init__(
@@ -34,6 +35,7 @@ class Progress:
         stream: TextIO | None = None,
         interval: float = 10.0,
         silent: bool = False,
+        patience: float = 0.0,
     ) -> None:
         self.total, self.label, self.unit = total, label, unit
         self.done = self.start_done = done
@@ -41,6 +43,7 @@ class Progress:
         self.live = self.stream.isatty()
         self.silent = silent
         self.interval = 0.1 if self.live else interval
+        self.patience = patience
         self.scalars: dict[str, float | str] = {}
         self.start = self._shown = time.monotonic()
         self._width = 0
@@ -54,6 +57,8 @@ class Progress:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        if self._early():
+            return
         self._show()
         if self.live and not self.silent:
             self.stream.write("\n")
@@ -63,7 +68,7 @@ class Progress:
         """Record `count` finished units and the latest values worth showing."""
         self.done += count
         self.scalars.update(scalars)
-        if time.monotonic() - self._shown >= self.interval:
+        if time.monotonic() - self._shown >= self.interval and not self._early():
             self._show()
 
     def note(self, text: str) -> None:
@@ -92,6 +97,9 @@ class Progress:
                 parts.append(f"ETA {duration((self.total - self.done) / rate)}")
         parts.append(f"elapsed {duration(elapsed)}")
         return "  ".join(parts)
+
+    def _early(self) -> bool:
+        return time.monotonic() - self.start < self.patience
 
     def _show(self) -> None:
         self._shown = time.monotonic()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import pty
+import time
 
 from replearn.progress import Progress, duration
 
@@ -27,6 +28,17 @@ def test_a_quick_job_writes_one_line() -> None:
             progress.advance()
     assert log.getvalue().count("\n") == 1
     assert "100%" in log.getvalue() and "ETA" not in log.getvalue()
+
+
+def test_patience_keeps_quick_work_silent() -> None:
+    log = io.StringIO()
+    with Progress(3, "hash", stream=log, interval=0.0, patience=60.0) as progress:
+        progress.advance(3)
+    assert log.getvalue() == ""
+    with Progress(3, "hash", stream=log, interval=0.0, patience=0.01) as progress:
+        time.sleep(0.02)
+        progress.advance(3)
+    assert log.getvalue().count("100%") == 2
 
 
 def test_work_of_an_earlier_process_does_not_count_in_the_rate() -> None:

@@ -45,7 +45,8 @@ class FolderOptions(Options):
 
     def content(self, cache: Path | None = None, *, name: str | None = None) -> str:
         root = existing(self.path, f"datasets.{name}.path" if name else "path")
-        return content_hash(((file, root / file) for file in _walk(root).files), cache)
+        files = ((file, f"{root}/{file}") for file in _walk(root).files)
+        return content_hash(files, cache, f"hash {name or root.name}")
 
     def plan(self, name: str, raw: Path, content: str) -> Plan:
         root = existing(self.path, f"datasets.{name}.path")
@@ -54,7 +55,7 @@ class FolderOptions(Options):
         classes = sorted({row.label for rows in parts.values() for row in rows})
         number = {label: index for index, label in enumerate(classes)}
         labels = {
-            part: np.array([number[row.label] for row in rows], dtype=np.int64)
+            part: np.fromiter((number[row.label] for row in rows), dtype=np.int64)
             for part, rows in parts.items()
         }
         _check_classes(root, classes, labels)
@@ -125,12 +126,14 @@ def _walk(root: Path) -> _Found:
             folders.clear()
             continue
         folders[:] = sorted(folder for folder in folders if not folder.startswith("."))
+        below = "" if here == root else f"{here.relative_to(root).as_posix()}/"
         for file in names:
-            suffix = Path(file).suffix.lower()
+            stem, _, ending = file.rpartition(".")
+            suffix = f".{ending.lower()}" if stem and ending else ""
             if file.startswith(".") or file.lower() in ("thumbs.db", "desktop.ini"):
                 found.hidden += 1
             elif suffix in SUFFIXES:
-                found.files.append((here / file).relative_to(root).as_posix())
+                found.files.append(f"{below}{file}")
             else:
                 found.other[suffix] += 1
     found.files.sort()

@@ -10,7 +10,6 @@ bicubic with antialiasing).
 from __future__ import annotations
 
 import re
-import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -59,21 +58,16 @@ class Header:
 
 
 def read_header(open_file: Opener, name: str) -> Header:
-    """Look at an image without decoding it (not for use from several threads at once).
+    """Look at an image without decoding it.
 
     Raises:
         UserError: it is not a readable image, or larger than this policy allows.
     """
-    from PIL import Image
-
-    with warnings.catch_warnings():
-        # The check of the size says it with the file's name.
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-        with _opened(open_file, name) as image:
-            width, height = image.size
-            if image.getexif().get(_ORIENTATION) in (5, 6, 7, 8):
-                width, height = height, width
-            return Header(width, height, image.mode in _GREY)
+    with _opened(open_file, name) as image:
+        width, height = image.size
+        if image.getexif().get(_ORIENTATION) in (5, 6, 7, 8):
+            width, height = height, width
+        return Header(width, height, image.mode in _GREY)
 
 
 def decode(
@@ -242,7 +236,8 @@ def _flat(image: Image.Image, done: Counter[str]) -> Image.Image:
         done["converted from black and white to greyscale"] += 1
     elif image.mode not in ("L", "RGB"):
         done[f"converted from {image.mode} to RGB"] += 1
-    return image.convert("L" if grey else "RGB")
+    flat = "L" if grey else "RGB"
+    return image if image.mode == flat else image.convert(flat)
 
 
 def _fit(image: Image.Image, width: int, height: int) -> Image.Image:

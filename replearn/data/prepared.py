@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -171,7 +172,7 @@ def open_prepared(path: str | Path, *, verify: bool = False) -> PreparedDataset:
     return PreparedDataset(directory, manifest)
 
 
-def file_sha256(path: Path) -> str:
+def file_sha256(path: str | Path) -> str:
     """SHA-256 of a file's content, in hexadecimal."""
-    with path.open("rb") as stream:
+    with io.FileIO(path) as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +14,11 @@ import numpy as np
 from replearn.data.images import Header, Opener, collect_errors, decode, read_header
 from replearn.data.plan import Images, Read, Rows
 from replearn.errors import UserError
+from replearn.parallel import THREADS, in_order
 from replearn.progress import Progress
+
+BATCH = 256
+"""Images that a thread looks at in one go."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,32 +34,51 @@ class Picture:
     open: Opener
 
 
-def on_disk(file: Path) -> Picture:
+def on_disk(file: str | Path) -> Picture:
     """A picture that is a file of its own."""
-    return Picture(str(file), lambda: file.open("rb"))
+    name = str(file)
+    return Picture(name, partial(open, name, "rb"))  # type: ignore[arg-type]
 
 
-def survey(label: str, pictures: Sequence[Picture]) -> list[Header]:
-    """The headers of all images; an image that occurs several times in a row is looked at once.
+def survey(label: str, pictures: Sequence[Picture]) -> set[Header]:
+    """What the headers of all images say, each kind once.
+
+    An image that occurs several times in a row is looked at once.
 
     Raises:
         UserError: some cannot be used; the first few are named and all are counted.
     """
-    headers: list[Header] = []
+    from PIL import Image
+
+    headers: set[Header] = set()
     problems: list[UserError] = []
-    previous: str | None = None
-    with Progress(len(pictures), f"survey {label}") as progress:
-        for picture in pictures:
-            progress.advance()
-            if picture.name == previous:
-                continue
-            previous = picture.name
-            try:
-                headers.append(read_header(picture.open, picture.name))
-            except UserError as problem:
-                problems.append(problem)
+    several = [
+        picture
+        for picture, before in zip(pictures, [None, *pictures], strict=False)
+        if before is None or picture.name != before.name
+    ]
+    batches = [several[start : start + BATCH] for start in range(0, len(several), BATCH)]
+    with warnings.catch_warnings(), Progress(len(several), f"survey {label}") as progress:
+        # The check of the size says it with the file's name. (Filters are the whole process's.)
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        for batch, (found, bad) in zip(
+            batches, in_order(_look, batches, threads=THREADS, ahead=2 * THREADS), strict=True
+        ):
+            headers |= found
+            problems += bad
+            progress.advance(len(batch))
     _raise(problems)
     return headers
+
+
+def _look(pictures: Sequence[Picture]) -> tuple[set[Header], list[UserError]]:
+    headers, problems = set(), []
+    for picture in pictures:
+        try:
+            headers.add(read_header(picture.open, picture.name))
+        except UserError as problem:
+            problems.append(problem)
+    return headers, problems
 
 
 def reader(pictures: Sequence[Picture], shape: tuple[int, int, int]) -> Read:

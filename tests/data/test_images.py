@@ -181,6 +181,7 @@ def test_files_that_are_no_images(tmp_path: Path, content: bytes, message: str) 
     assert caught.value.where == str(path)
 
 
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 @pytest.mark.parametrize("side", [9_500, 20_000])
 def test_huge_images_are_refused_before_decoding(tmp_path: Path, side: int) -> None:
     path = tmp_path / "huge.bmp"

@@ -8,11 +8,12 @@ import signal
 import subprocess
 import sys
 import time
+import tracemalloc
 from pathlib import Path
 
 import pytest
 
-from replearn.data import open_prepared
+from replearn.data import open_prepared, target
 from replearn.errors import UserError
 
 from .conftest import Prepare, class_folder
@@ -33,9 +34,9 @@ prepare("mine", FolderOptions(path=sys.argv[1]), Path(sys.argv[2]), raw=Path(sys
 """
 
 
-def start(root: Path, out: Path, pause: float) -> subprocess.Popen[bytes]:
+def start(root: Path, out: Path, pause: float, before: str = "") -> subprocess.Popen[bytes]:
     return subprocess.Popen(
-        [sys.executable, "-c", PROGRAM, str(root), str(out), str(pause)],
+        [sys.executable, "-c", before + PROGRAM, str(root), str(out), str(pause)],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
         stderr=subprocess.PIPE,
     )
@@ -89,8 +90,47 @@ def test_a_damaged_chunk_and_a_torn_journal_line_are_done_again(tmp_path: Path) 
     with (partial / "train.images.npy").open("r+b") as stream:
         stream.seek(1000)
         stream.write(b"\1\2\3\4\5\6\7\x08")
-    assert start(root, twice, 0).wait(60) == 0
+    again = start(root, twice, 0)
+    lines = again.communicate()[1].decode().splitlines()
+    assert again.returncode == 0
     assert contents(once) == contents(twice)
+    assert lines[-1].startswith("prepare mine 100%  600/600 images")
+
+
+def test_chunks_of_another_size_are_done_again(tmp_path: Path, prepared: Prepare) -> None:
+    root = class_folder(tmp_path / "d", {"a": 300, "b": 300})
+    kill_midway(root, tmp_path / "out")
+    data = prepared(source="folder", path=str(root))
+    assert contents(data.path) == contents(prepared("b", source="folder", path=str(root)).path)
+    open_prepared(data.path, verify=True)
+
+
+def test_a_write_that_the_system_refuses_is_told(tmp_path: Path) -> None:
+    """As on a full disk: the limit on the size of a file is one that a process can set itself."""
+    root = class_folder(tmp_path / "d", {"a": 30, "b": 30})
+    limited = "import resource\nresource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))\n"
+    process = start(root, tmp_path / "out", 0, before=limited)
+    error = process.communicate()[1].decode()
+    assert process.returncode != 0
+    assert "UserError" in error and "cannot prepare the dataset" in error
+    assert not (tmp_path / "out").exists()
+
+
+def test_memory_does_not_grow_with_the_images(
+    tmp_path: Path, prepared: Prepare, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(target, "CHUNK_BYTES", 2**18)
+    monkeypatch.setattr(target, "THREADS", 2)
+    root = class_folder(tmp_path / "d", {"a": 200, "b": 200}, (96, 96, 3))
+    tracemalloc.start()
+    try:
+        data = prepared(source="folder", path=str(root))
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    size = sum(file.stat().st_size for file in data.path.iterdir())
+    assert size > 400 * 96 * 96 * 3
+    assert peak < size / 3
 
 
 def test_work_on_other_data_is_not_taken_over(tmp_path: Path, prepared: Prepare) -> None:
