@@ -18,7 +18,7 @@ from torch import Tensor
 from torchvision.transforms import v2
 
 from benchmarks.harness import Row, Table, options, run
-from benchmarks.pairs import abba, paired_ratio, rate, seconds
+from benchmarks.pairs import paired_ratio, rate, seconds, there_and_back
 from replearn.allocator import keep_freed_memory
 from replearn.augment import (
     UNIFORMS,
@@ -131,10 +131,8 @@ def beside_torchvision(case: Case, threads: int, device: str, at_least: float, r
         "torchvision, tensors": lambda: torch.stack([transform(image) for image in images]),
         "torchvision, one draw": lambda: transform(resident),
     }
-    values = abba(
-        *(partial(rate, work, case.batch, at_least, device) for work in contestants.values()),
-        rounds=rounds,
-    )
+    timed = [partial(rate, work, case.batch, at_least, device) for work in contestants.values()]
+    values = there_and_back(timed, rounds)
     return Row(
         f"{case.side}², batch {case.batch}, {threads} thread(s)",
         {name: median(found) for name, found in zip(contestants, values, strict=True)},

@@ -56,12 +56,16 @@ def paired_ratio(a: Sequence[float], b: Sequence[float], seed: int = 0) -> Ratio
     return Ratio(float(np.median(pairs)), float(low), float(high), tuple(pairs.tolist()))
 
 
-def abba(*contestants: Callable[[], float], rounds: int) -> list[list[float]]:
-    """Measure there and back in each of `rounds` rounds, A B B A or A B C C B A.
+def abba(
+    a: Callable[[], float], b: Callable[[], float], rounds: int
+) -> tuple[list[float], list[float]]:
+    """Measure A B B A in each of `rounds` rounds: twice as many values of each, in pairs."""
+    of_a, of_b = there_and_back([a, b], rounds)
+    return of_a, of_b
 
-    Returns:
-        The values of each contestant, two for each round; equal places were measured in the same pass.
-    """
+
+def there_and_back(contestants: Sequence[Callable[[], float]], rounds: int) -> list[list[float]]:
+    """`abba` for any number of contestants, A B C C B A: the values of each, two for each round."""
     values: list[list[float]] = [[] for _ in contestants]
     there = list(zip(contestants, values, strict=True))
     for _ in range(rounds):

@@ -186,7 +186,7 @@ def compared(
             progress.advance()
             return found
 
-        a, b = abba(partial(timed, *ours), partial(timed, *theirs), rounds=rounds)
+        a, b = abba(partial(timed, *ours), partial(timed, *theirs), rounds)
     values = {"replearn": median(a), "lightly": median(b)}
     return Row(case, values, "views/s", paired_ratio(a, b), target, note)
 
@@ -259,7 +259,5 @@ def race(curves: dict[str, list[list[float]]], target: float) -> Table:
 
 if __name__ == "__main__":
     if find_spec("lightly") is None:
-        raise SystemExit(
-            "error: lightly is not installed\n  benchmarks/README.md says how to add it."
-        )
+        raise SystemExit("error: lightly is not installed\n  Add it to the environment: make peers")
     main()

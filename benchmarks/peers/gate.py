@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from lightly.transforms import SimCLRTransform
+from numpy.typing import NDArray
 from PIL import Image
 from scipy.stats import ks_2samp
 from torch import Tensor, nn
@@ -21,7 +22,7 @@ from benchmarks.peers import ours, theirs
 from benchmarks.peers.task import HEADS, MEAN, SIZE, STD, VIEW, Task, limit_threads, training_files
 from replearn.augment import make_view, pixels
 from replearn.build import build_method
-from replearn.data import open_prepared
+from replearn.data import Part, open_prepared
 from replearn.errors import UserError
 from replearn.methods.base import Batch, Method
 from replearn.randomness import uniforms
@@ -67,7 +68,7 @@ def same_network(task: Task, results: Path) -> list[str]:
     peer.projection_head.layers.load_state_dict(method.projector.state_dict())
 
     part = data.part("train")
-    first, index = torch.from_numpy(part.images[:IMAGES]), torch.arange(IMAGES)
+    first, index = torch.from_numpy(_pixels(part, np.arange(IMAGES))), torch.arange(IMAGES)
     view = partial(make_view, first, VIEW, seed=0, epoch=0, index=index, mean=MEAN, std=STD)
     a, b = view(number=0).double(), view(number=1).double()
     loss, flops = _backward(method, lambda: _loss(method, a, b, index))
@@ -93,7 +94,7 @@ def same_views(task: Task, images: int) -> list[str]:
     data = open_prepared(task.prepared).part("train")
     rows = np.unique(np.linspace(0, len(data) - 1, min(images, len(data))).astype(np.int64))
     files = training_files(task.images)
-    stored = data.images[rows]
+    stored = _pixels(data, rows)
     for row, image in zip(data.index[rows].tolist(), stored, strict=True):
         decoded = np.asarray(Image.open(Path(task.images) / "train" / files[row]).convert("RGB"))
         if not np.array_equal(decoded.transpose(2, 0, 1), image):
@@ -132,6 +133,11 @@ def same_views(task: Task, images: int) -> list[str]:
     return [said]
 
 
+def _pixels(part: Part, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
+    """The images at positions `rows` [m]: [m, c, h, w]."""
+    return np.asarray(part.take(rows).images)
+
+
 def _loss(method: Method, a: Tensor, b: Tensor, index: Tensor) -> Tensor:
     return method.loss(Batch(views=(a, b), index=index, draws=uniforms(0, 0, index, 0, 2))).total
 
@@ -155,7 +161,7 @@ def _difference(mine: Tensor | None, other: Tensor | None) -> float:
     return float((mine - other).abs().max()) / scale
 
 
-def _ramps() -> np.ndarray[tuple[int, int, int], np.dtype[np.uint8]]:
+def _ramps() -> NDArray[np.uint8]:
     """An image [h, w, c] whose red says the column and whose green says the row; blue is 0."""
     column, row = np.meshgrid(np.arange(SIZE), np.arange(SIZE))
     return np.stack([8 * column, 8 * row, 0 * row], 2).astype(np.uint8)

@@ -9,13 +9,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from benchmarks.peers.task import MEAN, STD, Task, limit_threads
 from replearn.allocator import keep_freed_memory
 from replearn.augment import clean
-from replearn.data import PreparedDataset, open_prepared
+from replearn.data import PartName, PreparedDataset, open_prepared
 from replearn.evaluate.knn import knn_predict
 
 K, KNN_TEMPERATURE = 200, 0.1
@@ -47,6 +48,7 @@ class Watch:
     curve: list[tuple[int, float, float]] = field(default_factory=list)
     resumed: float = 0.0
     trained: float = 0.0
+    loaded: dict[str, tuple[Tensor, Tensor]] = field(default_factory=dict)
 
     def start(self) -> None:
         """The training begins."""
@@ -78,14 +80,17 @@ class Watch:
         )
         return float((predicted == labels).float().mean())
 
-    def _features(self, encoder: nn.Module, name: Any) -> tuple[Tensor, Tensor]:
-        part = self.data.part(name)
-        assert part.labels is not None
+    def _features(self, encoder: nn.Module, name: PartName) -> tuple[Tensor, Tensor]:
+        if name not in self.loaded:
+            part = self.data.part(name)
+            pixels = torch.from_numpy(np.asarray(part.images))
+            self.loaded[name] = pixels, torch.as_tensor(part.labels, device=self.device)
+        pixels, labels = self.loaded[name]
         features = [
             encoder(clean(images.to(self.device), None, self.mean, self.std)).flatten(1)
-            for images in torch.from_numpy(part.images).split(CHUNK)
+            for images in pixels.split(CHUNK)
         ]
-        return torch.cat(features), torch.from_numpy(part.labels).to(self.device)
+        return torch.cat(features), labels
 
     def _now(self) -> float:
         if self.device == "cuda":

@@ -9,7 +9,14 @@ import time
 import numpy as np
 import pytest
 
-from benchmarks.pairs import abba, in_fresh_process, paired_ratio, rate, seconds
+from benchmarks.pairs import (
+    abba,
+    in_fresh_process,
+    paired_ratio,
+    rate,
+    seconds,
+    there_and_back,
+)
 from replearn.errors import UserError
 
 
@@ -21,21 +28,21 @@ def test_the_order_is_a_b_b_a_and_values_stay_in_pairs() -> None:
         calls.append(name)
         return float(next(clock))
 
-    a, b = abba(lambda: contestant("a"), lambda: contestant("b"), rounds=2)
+    a, b = abba(lambda: contestant("a"), lambda: contestant("b"), 2)
     assert "".join(calls) == "abbaabba"
     assert (a, b) == ([0, 3, 4, 7], [1, 2, 5, 6])
 
 
 def test_several_contestants_go_there_and_back() -> None:
     clock = itertools.count()
-    values = abba(*[lambda: float(next(clock))] * 3, rounds=1)
+    values = there_and_back([lambda: float(next(clock))] * 3, 1)
     assert values == [[0, 5], [1, 4], [2, 3]]
 
 
 def test_a_steady_drift_cancels_in_the_median() -> None:
     """A machine that speeds up by 1 % with each measurement; the truth is 2."""
     speed = itertools.count(100)
-    a, b = abba(lambda: 2.0 * next(speed), lambda: 1.0 * next(speed), rounds=4)
+    a, b = abba(lambda: 2.0 * next(speed), lambda: 1.0 * next(speed), 4)
     assert paired_ratio(a, b).median == pytest.approx(2, rel=1e-3)
     one_after_the_other = [2.0 * s for s in range(100, 108)], [1.0 * s for s in range(108, 116)]
     assert paired_ratio(*one_after_the_other).median < 1.9
