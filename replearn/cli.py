@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from replearn import collector
 from replearn.errors import UserError
 from replearn.launch import leads
 
@@ -278,6 +279,7 @@ def schema() -> None:
 
 def main(arguments: list[str] | None = None) -> Any:
     """Entry point: a user's mistake becomes one message and exit status 2."""
+    collector.not_at_exit()
     try:
         return app(arguments)
     except UserError as error:
@@ -295,10 +297,10 @@ def _collated(plan: Path, partial: bool) -> Path:
 
 
 def _limit_threads(threads: int) -> None:
-    import torch
-
     from replearn.allocator import keep_freed_memory
 
+    with collector.paused():
+        import torch
     keep_freed_memory()
     torch.set_num_threads(threads)
 

@@ -20,6 +20,7 @@ WITHOUT_EFFECT = frozenset(
     f"replearn.{name}"
     for name in (
         "cli",
+        "collector",
         "config",
         "devices",
         "errors",

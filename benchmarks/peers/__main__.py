@@ -49,7 +49,7 @@ class Size:
 
 SIZES = {
     ("cpu", "resnet18"): Size(384, 128, 15, 2),
-    ("cpu", "convnet"): Size(5120, 256, 10, 3),
+    ("cpu", "convnet"): Size(2560, 256, 10, 3),
     ("cuda", "resnet18"): Size(50_000, 512, 30, 3),
     ("cuda", "convnet"): Size(50_000, 512, 30, 3),
 }

@@ -1,13 +1,8 @@
 """The study of this invocation, planned once; what the rules share."""
 
-import gc
 import os
 import sys
 from pathlib import Path
-
-# Snakemake keeps what it makes of each job until it ends. Looking through all of it for garbage after
-# every 700 new objects, Python's default, costs a sixth of a dry run and finds next to nothing.
-gc.set_threshold(100_000)
 
 # Jobs run the very code that planned them, with the Python that runs Snakemake unless a rule's
 # conda environment or container brings its own.
@@ -24,6 +19,7 @@ for variable, folder in (
     ]
     os.environ[variable] = os.pathsep.join(dict.fromkeys([str(folder), *others]))
 
+from replearn import collector
 from replearn.config import load_study
 from replearn.devices import visible_devices
 from replearn.errors import UserError
@@ -31,6 +27,10 @@ from replearn.identity import key_of, source_digests
 from replearn.methods.options import METHODS
 from replearn.planning import plan, protocol_keys, write
 from replearn.tracking import forget_stale_receipt
+
+
+# Snakemake keeps what it makes of each job until it ends: there is next to no garbage to search for.
+collector.rarely()
 
 
 def planned():
