@@ -60,7 +60,7 @@ lint: $(STAMP) ## style, types and the workflow's own checks
 format: $(STAMP) ## put the code into shape
 	ruff check --fix --quiet .
 	ruff format --quiet .
-	snakefmt --quiet Snakefile workflow
+	snakefmt Snakefile workflow
 
 lock: ## resolve pyproject.toml anew into requirements.lock (UPGRADE=--upgrade for newer versions)
 	@command -v uv >/dev/null || { echo "make lock needs uv: pip install uv" >&2; exit 1; }

@@ -28,7 +28,6 @@ from replearn.methods.options import METHODS
 from replearn.planning import plan, protocol_keys, write
 from replearn.tracking import forget_stale_receipt
 
-
 # Snakemake keeps what it makes of each job until it ends: there is next to no garbage to search for.
 collector.rarely()
 
