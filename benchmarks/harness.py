@@ -160,7 +160,8 @@ def plot(tables: Sequence[Table], path: Path, caption: str) -> None:
         panel.margins(x=0.35)
         panel.spines[["top", "right"]].set_visible(False)
         keyed = dict(zip(*panel.get_legend_handles_labels()[::-1], strict=True))
-        panel.legend(keyed.values(), keyed.keys(), fontsize=8, frameon=False, loc="lower right")
+        if len(keyed) > 1:
+            panel.legend(keyed.values(), keyed.keys(), fontsize=8, frameon=False, loc="lower right")
     figure.supxlabel(caption, fontsize=7)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, metadata={"Date": None})
