@@ -45,7 +45,7 @@ class Progress:
         self.interval = 0.1 if self.live else interval
         self.patience = patience
         self.scalars: dict[str, float | str] = {}
-        self.start = self._shown = time.monotonic()
+        self.start = self._shown = self._working = time.monotonic()
         self._width = 0
 
     def __enter__(self) -> Progress:
@@ -71,6 +71,10 @@ class Progress:
         if time.monotonic() - self._shown >= self.interval and not self._early():
             self._show()
 
+    def checked(self) -> None:
+        """What went on until now was a look at finished work: its time does not count in the rate."""
+        self.start_done, self._working = self.done, time.monotonic()
+
     def note(self, text: str) -> None:
         """Write one line that stays."""
         if self.silent:
@@ -85,7 +89,8 @@ class Progress:
         elapsed = max(time.monotonic() - self.start, 1e-9)
         if not self.total:
             return f"{self.label} done  elapsed {duration(elapsed)}"
-        rate = (self.done - self.start_done) / elapsed
+        working = max(time.monotonic() - self._working, 1e-9)
+        rate = (self.done - self.start_done) / working
         share = 100 * self.done / self.total
         parts = [f"{self.label} {share:3.0f}%", f"{self.done:,}/{self.total:,} {self.unit}"]
         parts += [_scalar(name, value) for name, value in self.scalars.items()]

@@ -47,6 +47,16 @@ def test_work_of_an_earlier_process_does_not_count_in_the_rate() -> None:
     assert " 90%" in progress.line()
 
 
+def test_a_look_at_finished_work_does_not_count_in_the_rate() -> None:
+    progress = Progress(1000, "x", done=500, stream=io.StringIO())
+    time.sleep(0.2)
+    progress.checked()
+    assert "images/s" not in progress.line()
+    progress.advance(100)
+    rate = next(part for part in progress.line().split("  ") if part.endswith("images/s"))
+    assert float(rate.split()[0].replace(",", "")) > 100 / 0.2
+
+
 def test_a_terminal_redraws_one_line() -> None:
     leader, follower = pty.openpty()
     with os.fdopen(follower, "w") as terminal, Progress(10, "byol", stream=terminal) as progress:

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import json
 import os
+import re
 import stat
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from replearn.data.prepared import file_sha256
 from replearn.errors import UserError, nearest
-from replearn.jsonfile import read_json, write_json
 from replearn.parallel import THREADS, in_order
 from replearn.progress import Progress
 
@@ -23,6 +24,7 @@ FRESH = 2 * 10**9
 BATCH = 64
 """Files that a thread hashes in one go."""
 MEGABYTE = 10**6
+_REMEMBERED = re.compile(r'([0-9a-f]{64} \d+ -?\d+) (".*")\n')
 
 
 def existing(path: str, where: str) -> Path:
@@ -64,7 +66,7 @@ def content_hash(
 
     Args:
         files: (name that counts, path on disk); the order does not matter.
-        cache: JSON file that remembers each file's hash by path, size and time of change.
+        cache: file that remembers each file's hash by path, size and time of change.
         label: what to call the work if it takes a while.
 
     Raises:
@@ -75,18 +77,19 @@ def content_hash(
     named = sorted((name, str(path)) for name, path in files)
     found = _look(path for _, path in named)
     hashes = [_known(known, file) for file in found]
-    unknown = [file for file, sha256 in zip(found, hashes, strict=True) if sha256 is None]
-    fresh = _hashed(unknown, label)
-    total = hashlib.sha256()
-    for (name, _), file, sha256 in zip(named, found, hashes, strict=True):
-        total.update(f"{len(name.encode())}:{name}:{sha256 or fresh[file.path]}\n".encode())
-    lasting = {
-        file.real: [file.bytes, file.changed, fresh[file.path]]
-        for file in unknown
-        if now - file.changed > FRESH
-    }
+    unknown = [row for row, sha256 in enumerate(hashes) if sha256 is None]
+    lasting = False
+    fresh = _hashed([found[row] for row in unknown], label)
+    for row, sha256 in zip(unknown, fresh, strict=True):
+        file, hashes[row] = found[row], sha256
+        if now - file.changed > FRESH:
+            known[file.real] = f"{sha256} {file.bytes} {file.changed}"
+            lasting = True
     if cache is not None and lasting:
-        write_json(cache, {**known, **lasting})
+        _save(cache, known)
+    total = hashlib.sha256()
+    for (name, _), digest in zip(named, hashes, strict=True):
+        total.update(f"{len(name.encode())}:{name}:{digest}\n".encode())
     return total.hexdigest()
 
 
@@ -109,7 +112,7 @@ def _look(paths: Iterable[str]) -> list[_File]:
             folders[folder] = os.path.realpath(folder)
         try:
             status = os.lstat(path)
-            real = f"{folders[folder]}/{name}"
+            real = path if folders[folder] == folder else f"{folders[folder]}/{name}"
             if stat.S_ISLNK(status.st_mode):
                 real = os.path.realpath(path)
                 status = os.lstat(real)
@@ -119,31 +122,28 @@ def _look(paths: Iterable[str]) -> list[_File]:
     return found
 
 
-def _known(cache: dict[str, list[int | str]], file: _File) -> str | None:
-    entry = cache.get(file.real, [])
-    return str(entry[2]) if entry[:2] == [file.bytes, file.changed] else None
+def _known(cache: dict[str, str], file: _File) -> str | None:
+    known, _, stamp = cache.get(file.real, "").partition(" ")
+    return known if stamp == f"{file.bytes} {file.changed}" else None
 
 
-def _hashed(files: Sequence[_File], label: str) -> dict[str, str]:
-    """SHA-256 of each file by its path, in hexadecimal."""
-    hashes: dict[str, str] = {}
+def _hashed(files: Sequence[_File], label: str) -> Iterator[str]:
+    """SHA-256 of each file in hexadecimal."""
     batches = [files[start : start + BATCH] for start in range(0, len(files), BATCH)]
-    total = sum(file.bytes for file in files)
+    total, done = sum(file.bytes for file in files), 0
     with Progress(total // MEGABYTE, label, "MB", patience=3.0) as progress:
-        done = 0
-        for batch in in_order(_hash, batches, threads=THREADS, ahead=2 * THREADS):
-            for file, sha256 in batch:
-                hashes[file.path] = sha256
-                done += file.bytes
+        hashed = in_order(_hash, batches, threads=THREADS, ahead=2 * THREADS)
+        for batch, hashes in zip(batches, hashed, strict=True):
+            yield from hashes
+            done += sum(file.bytes for file in batch)
             progress.advance(done // MEGABYTE - progress.done)
-    return hashes
 
 
-def _hash(files: Sequence[_File]) -> list[tuple[_File, str]]:
+def _hash(files: Sequence[_File]) -> list[str]:
     hashes = []
     for file in files:
         try:
-            hashes.append((file, file_sha256(file.path)))
+            hashes.append(file_sha256(file.path))
         except OSError as error:
             raise _unreadable(file.path, error) from None
     return hashes
@@ -153,11 +153,29 @@ def _unreadable(path: str, error: OSError) -> UserError:
     return UserError(f"cannot read the file ({error.strerror})", where=path)
 
 
-def _load(cache: Path | None) -> dict[str, list[int | str]]:
+def _load(cache: Path | None) -> dict[str, str]:
+    """What is remembered of each file by its path: SHA-256, size and time of change."""
+    known: dict[str, str] = {}
     if cache is None or not cache.is_file():
-        return {}
+        return known
+    with cache.open(encoding="utf-8", errors="replace") as stream:
+        for line in stream:
+            # A damaged line only costs time.
+            if match := _REMEMBERED.fullmatch(line):
+                with suppress(ValueError):
+                    known[json.loads(match[2])] = match[1]
+    return known
+
+
+def _save(cache: Path, known: dict[str, str]) -> None:
+    """A line for each file; one after the other, because there may be a million."""
+    cache.parent.mkdir(parents=True, exist_ok=True)
+    temporary = cache.with_name(f".{cache.name}.{os.getpid()}")
     try:
-        value = read_json(cache)
-    except UserError:
-        return {}  # a damaged cache only costs time
-    return value if isinstance(value, dict) else {}
+        with temporary.open("w", encoding="utf-8") as stream:
+            stream.writelines(f"{known[path]} {json.dumps(path)}\n" for path in sorted(known))
+        temporary.replace(cache)
+    except OSError as error:
+        raise UserError(f"cannot write the file ({error.strerror})", where=str(cache)) from error
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -70,7 +70,7 @@ class Options(BaseModel, ABC):
         """SHA-256 of the source data itself, whatever subset or size is taken from it.
 
         Args:
-            cache: JSON file that remembers the hashes of local files by path, size and time.
+            cache: file that remembers the hashes of local files by path, size and time.
             name: the dataset's name in the study, for messages.
 
         Raises:

@@ -102,7 +102,9 @@ class Target:
         ready = in_order(work, self.chunks, threads=THREADS, ahead=THREADS)
         with closing(ready) as chunks, self.path.open("r+b") as file:
             for rows, chunk in zip(self.chunks, chunks, strict=True):
-                if not chunk.found:
+                if chunk.found:
+                    progress.checked()
+                else:
                     self._record(file, rows.start, chunk, progress)
                 sha256.update(chunk.images.reshape(-1).data)
                 conversions += chunk.conversions
