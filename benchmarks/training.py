@@ -56,7 +56,7 @@ class Case:
 
 def cases(device: str, quick: bool) -> list[Case]:
     """The small encoder on grey 28×28 and colour 32×32 images; ResNet-18 on the latter."""
-    small, large = (4, 2) if quick else (120, 8) if device == "cpu" else (400, 100)
+    small, large = (4, 2) if quick else (60, 4) if device == "cpu" else (400, 100)
     batch = {"cpu": 64, "cuda": 512}[device]
     names = ("simclr", "dino") if quick else TRAINED
     grey = [Case("convnet", name, 28, 1, 128, small) for name in names]
@@ -227,7 +227,7 @@ def _median(values: list[float]) -> float:
 
 def measure(chosen: argparse.Namespace) -> list[Table]:
     keep_freed_memory()  # as the `replearn` command does
-    rounds = 1 if chosen.quick else 2
+    rounds = 1 if chosen.quick else chosen.rounds
     found = cases(chosen.device, chosen.quick)
     whole = Table(
         "Training from end to end ÷ its model alone",
@@ -252,6 +252,7 @@ def measure(chosen: argparse.Namespace) -> list[Table]:
 
 def main() -> None:
     parser = options(__doc__ or "")
+    parser.add_argument("--rounds", type=int, default=3, help="rounds of A B B A")
     parser.add_argument(
         "--compile",
         nargs="*",
