@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from replearn import distributed
-from replearn.augment import make_view
+from replearn.augment import make_views
 from replearn.images import TrainingImages
 from replearn.methods.base import Batch
 from replearn.randomness import uniforms
@@ -75,18 +75,14 @@ def make_batch(
     if "tokens" in needs:
         tokens, caption = _captions(data, index, labels, seed, epoch)
     return Batch(
-        views=tuple(
-            make_view(
-                images,
-                view,
-                seed=seed,
-                epoch=epoch,
-                index=index,
-                number=number,
-                mean=data.mean,
-                std=data.std,
-            )
-            for number, view in enumerate(augmentation.views)
+        views=make_views(
+            images,
+            augmentation.views,
+            seed=seed,
+            epoch=epoch,
+            index=index,
+            mean=data.mean,
+            std=data.std,
         ),
         index=index,
         draws=uniforms(seed, epoch, index, DRAWS_VIEW, 2),

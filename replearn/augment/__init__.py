@@ -1,6 +1,6 @@
 """Batched augmentation with per-sample parameters, on any device and without a look at the values.
 
-Every operation takes its parameters explicitly; `make_view` draws them.
+Every operation takes its parameters explicitly; `make_view` and `make_views` draw them.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from replearn.augment.color import (
 )
 from replearn.augment.filters import gaussian_blur
 from replearn.augment.geometry import crop_boxes, horizontal_flip, random_resized_crop
-from replearn.augment.view import UNIFORMS, clean, draw, make_view, pixels
+from replearn.augment.view import UNIFORMS, clean, draw, make_view, make_views, pixels
 
 __all__ = [
     "UNIFORMS",
@@ -27,6 +27,7 @@ __all__ = [
     "horizontal_flip",
     "jitter_parameters",
     "make_view",
+    "make_views",
     "normalize",
     "pixels",
     "random_resized_crop",

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from replearn.augment.checks import check_colours, check_images, check_mask, check_parameter
-from replearn.augment.planes import join_planes, may_look
+from replearn.augment.planes import may_look
 from replearn.views import View
 
 GREY = (0.2989, 0.587, 0.114)
@@ -34,7 +34,7 @@ def color_jitter(
     blends x → f · x + (1 − f) · t with target t black, the mean grey or the grey image, one in each
     step. Hue costs the most, so an image meets it once. On an accelerator all images take the same
     steps: those before hue and as many after it, and rest (f = 1) in half of them. On a CPU the
-    images with hue at the same place among the blends are taken together, and none rests.
+    images are sorted by the place of hue among their blends, and none rests.
 
     Args:
         images: [n, c, h, w] with values 0–1, c = 1 or 3. One channel has no saturation and no hue.
@@ -69,10 +69,10 @@ def color_jitter(
 
     factors = {0: brightness, 1: contrast, 2: saturation}
     blends = {name: factor for name, factor in factors.items() if factor is not None}
-    planes: Sequence[Tensor] = images.unbind(1)
+    planes = images.transpose(0, 1)
     on = None if apply is None else apply.to(images.dtype)[:, None, None]
     if not blends:
-        return images if hue is None else join_planes(_turned(planes, hue.to(images.dtype), on))
+        return images if hue is None else _turned(planes, hue.to(images.dtype), on).transpose(0, 1)
     names = list(blends)
     # A list as an index would be a tensor on the host that the device has to wait for.
     own = torch.stack([position[:, name] for name in names], 1)
@@ -81,15 +81,16 @@ def color_jitter(
     )  # its place among an image's blends, [n, blends]
     excess = torch.stack(list(blends.values()), 1).to(images.dtype) - 1
     if hue is None:
-        steps = _steps(rank, len(names), apply)
-        return join_planes(_changed(planes, names, steps, excess))
+        steps = _steps(rank, excess, len(names), apply)
+        return _blended(planes, names, steps, fresh=True).transpose(0, 1)
     hue = hue.to(images.dtype)
     turn = (own < position[:, _HUE, None]).sum(1)  # blends before hue, [n]
     if may_look(images):
-        return _grouped(images, names, rank, excess, turn, hue, apply)
+        return _sorted(images, names, rank, excess, turn, hue, apply)
     rank = rank + len(names) * (rank >= turn[:, None])
-    steps = _steps(rank, 2 * len(names), apply)
-    return join_planes(_changed(planes, names, steps, excess, (len(names), hue, on)))
+    before, after = _steps(rank, excess, 2 * len(names), apply).chunk(2, 1)
+    turned = _turned(_blended(planes, names, before, fresh=True), hue, on)
+    return _blended(turned, names, after).transpose(0, 1)
 
 
 def jitter_parameters(
@@ -131,13 +132,12 @@ def grayscale(images: Tensor, mask: Tensor) -> Tensor:
         return images
     if may_look(mask):
         result, rows = images.clone(), mask.nonzero()[:, 0]
-        result[rows] = _grey(images[rows].unbind(1))[:, None]
+        result[rows] = _grey(images[rows].transpose(0, 1))[:, None]
         return result
     chosen = mask.to(images.dtype)[:, None, None]
-    planes = images.unbind(1)
-    grey = _grey(planes) * chosen
+    planes = images.transpose(0, 1)
     # Products with 0 and 1 are exact, and on a CPU several times faster than `where`.
-    return join_planes([(plane * (1 - chosen)).add_(grey) for plane in planes])
+    return (planes * (1 - chosen)).add_(_grey(planes) * chosen).transpose(0, 1)
 
 
 def solarize(images: Tensor, threshold: float | Tensor, mask: Tensor) -> Tensor:
@@ -187,40 +187,15 @@ def normalize(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> Te
     return planes[0][:, None] if channels == 1 else torch.stack(planes, 1)
 
 
-def _steps(rank: Tensor, count: int, apply: Tensor | None = None) -> Tensor:
-    """Which image makes which blend in which of `count` steps: bool [n, steps, blends]."""
+def _steps(rank: Tensor, excess: Tensor, count: int, apply: Tensor | None = None) -> Tensor:
+    """f − 1 of each blend in each of `count` steps, 0 where an image rests: [n, steps, blends, 1, 1]."""
     steps = rank[:, None, :] == torch.arange(count, device=rank.device)[None, :, None]
-    return steps if apply is None else steps & apply[:, None, None]
+    if apply is not None:
+        steps = steps & apply[:, None, None]
+    return torch.where(steps, excess[:, None, :], 0)[..., None, None]
 
 
-def _changed(
-    planes: Sequence[Tensor],
-    blends: list[int],
-    steps: Tensor,
-    excess: Tensor,
-    turn: tuple[int, Tensor, Tensor | None] | None = None,
-) -> Sequence[Tensor]:
-    """Take all the steps, and turn the hue before one of them.
-
-    Args:
-        planes: the channels, [n, h, w] each; left alone.
-        blends: the blends by number.
-        steps: bool [n, steps, blends], who makes what when.
-        excess: f − 1, [n, blends].
-        turn: the step before which hue comes (their number: after the last), and `_turned`'s arguments.
-    """
-    change = torch.where(steps, excess[:, None, :], 0)[:, :, :, None, None].unbind(1)
-    fresh = True
-    for step in range(len(change) + 1):
-        if turn is not None and step == turn[0]:
-            planes, fresh = _turned(planes, *turn[1:]), False
-        if step < len(change):
-            row = dict(zip(blends, change[step].unbind(1), strict=True))
-            planes, fresh = _blend(planes, row, fresh=fresh), False
-    return planes
-
-
-def _grouped(
+def _sorted(
     images: Tensor,
     blends: list[int],
     rank: Tensor,
@@ -229,57 +204,65 @@ def _grouped(
     hue: Tensor,
     apply: Tensor | None,
 ) -> Tensor:
-    """The jitter of those images that have hue at the same place, one place after the other."""
+    """The jitter of images laid out by how many blends they make before hue, the most first.
+
+    Those that take a step before hue are then the first so many, and those that take it afterwards the rest.
+    """
+    rows = turn.argsort(descending=True, stable=True)
+    if apply is not None:
+        rows = rows[apply[rows]]
+    numbers = torch.arange(len(blends), device=turn.device)
+    early = (turn[rows, None] > numbers).sum(0).tolist()
+    steps = _steps(rank[rows], excess[rows], len(blends))
+    planes = images.transpose(0, 1).index_select(1, rows)
+    for step, count in enumerate(early):
+        _blended(planes[:, :count], blends, steps[:count, step : step + 1])
+    planes = _turned(planes, hue[rows], None)
+    for step, count in enumerate(early):
+        _blended(planes[:, count:], blends, steps[count:, step : step + 1])
     result = images.clone()
-    into = result.unbind(1)
-    for place in range(len(blends) + 1):
-        here = turn == place if apply is None else (turn == place) & apply
-        rows = here.nonzero()[:, 0]
-        if len(rows):
-            planes = [plane[rows] for plane in images.unbind(1)]
-            steps = _steps(rank[rows], len(blends))
-            changed = _changed(planes, blends, steps, excess[rows], (place, hue[rows], None))
-            for plane, values in zip(into, changed, strict=True):
-                plane[rows] = values
+    result[rows] = planes.transpose(0, 1)
     return result
 
 
-def _blend(planes: Sequence[Tensor], change: dict[int, Tensor], *, fresh: bool) -> list[Tensor]:
-    """One step of blends: x + Σ (f − 1) · (x − t), at most one term per image, and the clamp.
+def _blended(planes: Tensor, blends: list[int], steps: Tensor, *, fresh: bool = False) -> Tensor:
+    """Steps of blends, each x + Σ (f − 1) · (x − t) with at most one term per image, and the clamp.
 
     Args:
-        planes: the channels, [n, h, w] each.
-        change: f − 1 per operation, [n, 1, 1], zero for an image that doesn't make it.
+        planes: the channels, [c, n, h, w].
+        blends: the blends by number.
+        steps: f − 1, [n, steps, blends, 1, 1].
         fresh: leave `planes` alone; else they are overwritten.
     """
-    target = None
-    if 1 in change or 2 in change:
-        grey = _grey(planes)
-        if 1 in change:
-            target = change[1] * grey.mean((1, 2), keepdim=True)
-        if 2 in change:
-            colourless = grey * change[2]
-            target = colourless if target is None else colourless.add_(target)
-    factor = 1 + torch.stack(list(change.values())).sum(0)
-    blended = []
-    for plane in planes:
-        plane = plane * factor if fresh else plane.mul_(factor)
+    for step in steps.unbind(1):
+        change = dict(zip(blends, step.unbind(1), strict=True))
+        target = None
+        if 1 in change or 2 in change:
+            grey = _grey(planes)
+            if 1 in change:
+                target = change[1] * grey.mean((1, 2), keepdim=True)
+            if 2 in change:
+                colourless = grey * change[2]
+                target = colourless if target is None else colourless.add_(target)
+        factor = 1 + step.sum(1)
+        planes = planes * factor if fresh else planes.mul_(factor)
         if target is not None:
-            plane = plane.sub_(target)
-        blended.append(plane.clamp_(0, 1))
-    return blended
+            planes.sub_(target)
+        planes.clamp_(0, 1)
+        fresh = False
+    return planes
 
 
-def _grey(planes: Sequence[Tensor]) -> Tensor:
-    """The grey image [n, h, w] of one or three channels."""
+def _grey(planes: Tensor) -> Tensor:
+    """The grey image [n, h, w] of one or three channels [c, n, h, w]."""
     if len(planes) == 1:
         return planes[0]
-    red, green, blue = planes
+    red, green, blue = planes.unbind(0)
     return (red * GREY[0]).add_(green, alpha=GREY[1]).add_(blue, alpha=GREY[2])
 
 
-def _turned(planes: Sequence[Tensor], hue: Tensor, on: Tensor | None) -> list[Tensor]:
-    """Turn the hue of red, green and blue, [n, h, w] each, by `hue` [n] turns where `on` is 1.
+def _turned(planes: Tensor, hue: Tensor, on: Tensor | None) -> Tensor:
+    """Turn the hue of red, green and blue [3, n, h, w] by `hue` [n] turns where `on` is 1.
 
     It is HSV without a branch, a table or a comparison. With value V (the largest channel), chroma
     C (largest less smallest) and channels scaled to r, g, b = (x − smallest) / C, the hue lies
@@ -287,7 +270,7 @@ def _turned(planes: Sequence[Tensor], hue: Tensor, on: Tensor | None) -> list[Te
     (red 0, green 1/3, blue 2/3) is V − C · clamp(6 · d − 1, 0, 1), with d the distance from the
     hue to c.
     """
-    red, green, blue = planes
+    red, green, blue = planes.unbind(0)
     value = torch.maximum(torch.maximum(red, green), blue)
     smallest = torch.minimum(torch.minimum(red, green), blue)
     chroma = value - smallest
@@ -301,12 +284,9 @@ def _turned(planes: Sequence[Tensor], hue: Tensor, on: Tensor | None) -> list[Te
     slope = chroma.mul_(6)
     if on is not None:
         top, slope, off = top.mul_(on), slope.mul_(on), 1 - on
-    turned = []
-    for plane, centre in zip(planes, (0, 1 / 3, 2 / 3), strict=True):
-        distance = turns - centre
-        distance = distance.sub_(distance.round()).abs_().clamp_(1 / 6, 1 / 3)
-        channel = torch.addcmul(top, distance, slope, value=-1)
-        if on is not None:
-            channel = channel.addcmul_(plane, off)
-        turned.append(channel.clamp_(0, 1))
-    return turned
+    distance = torch.stack([turns, turns - 1 / 3, turns - 2 / 3])
+    distance.sub_(distance.round()).abs_().clamp_(1 / 6, 1 / 3)
+    turned = torch.addcmul(top, distance, slope, value=-1)
+    if on is not None:
+        turned.addcmul_(planes, off)
+    return turned.clamp_(0, 1)

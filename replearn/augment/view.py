@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import groupby
 
 import torch
 import torch.nn.functional as F
@@ -35,6 +36,32 @@ _FLIP, _GRAYSCALE, _BLUR, _SIGMA, _SOLARIZE = range(
 )
 UNIFORMS = _SOLARIZE + 1
 """Uniform numbers that a view uses per sample."""
+
+_TOGETHER = 2**20
+"""Pixels of a batch up to which views are made together; beyond it, an operation's start no longer counts."""
+
+
+def make_views(
+    images: Tensor,
+    views: Sequence[View],
+    *,
+    seed: int,
+    epoch: int,
+    index: Tensor,
+    mean: Sequence[float],
+    std: Sequence[float],
+) -> tuple[Tensor, ...]:
+    """All views of each image: `make_view` for each of `views`, by its number.
+
+    Equal views that follow each other go through the operations as one batch, unless it is large.
+    """
+    made: list[Tensor] = []
+    n, _, height, width = check_images(images, integers=True)
+    for view, numbers in _alike(views, _TOGETHER // max(1, n * height * width)):
+        u = torch.cat([uniforms(seed, epoch, index, number, UNIFORMS) for number in numbers])
+        drawn = draw(images.repeat(len(numbers), 1, 1, 1), view, u)
+        made.extend(normalize(drawn, mean, std).chunk(len(numbers)))
+    return tuple(made)
 
 
 def make_view(
@@ -152,6 +179,16 @@ def clean(
     if size is None or images.shape[2:] == (size, size):
         return normalize(images, mean, std).to(dtype)
     return normalize(_resized(images, size), mean, std).to(dtype)
+
+
+def _alike(views: Sequence[View], most: int) -> Iterator[tuple[View, range]]:
+    """Stretches of at most so many equal views (at least one), as a view and its numbers."""
+    start = 0
+    for view, equal in groupby(views):
+        stop = start + len(list(equal))
+        for first in range(start, stop, max(1, most)):
+            yield view, range(first, min(first + max(1, most), stop))
+        start = stop
 
 
 def _resized(images: Tensor, size: int | None) -> Tensor:

@@ -20,6 +20,7 @@ from replearn.augment import (
     horizontal_flip,
     jitter_parameters,
     make_view,
+    make_views,
     normalize,
     pixels,
     random_resized_crop,
@@ -63,6 +64,24 @@ def view_of(images: Tensor, view: View, index: Tensor, number: int = 0, epoch: i
 
 
 INDEX = torch.arange(N) * 5 + 2
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("most", [1, N * 32 * 32, 2 * N * 32 * 32, 2**30])
+def test_views_made_together_are_those_made_one_by_one(
+    channels: int, most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("replearn.augment.view._TOGETHER", most)
+    small = EVERYTHING.model_copy(update={"size": 16})
+    views = [EVERYTHING, EVERYTHING, EVERYTHING, small, View(), small]
+    images = byte_images(channels)
+    together = make_views(
+        images, views, seed=7, epoch=3, index=INDEX, mean=[0.4] * channels, std=[0.25] * channels
+    )
+    assert len(together) == len(views)
+    for number, (view, made) in enumerate(zip(views, together, strict=True)):
+        assert torch.equal(made, view_of(images, view, INDEX, number))
+        assert made.is_contiguous()
 
 
 @pytest.mark.parametrize("channels", [1, 3])
