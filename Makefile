@@ -24,7 +24,7 @@ ifneq ($(shell cat $(STAMP) 2>/dev/null),$(CURDIR))
 .PHONY: $(STAMP)
 endif
 
-.PHONY: help env report test test-all peers bench lint format lock clean
+.PHONY: help env report test test-all test-faults test-slurm peers bench lint format lock clean
 
 help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -38,8 +38,18 @@ report: $(STAMP) ## run the study (STUDY=config/config.yaml) and write its HTML 
 test: $(STAMP) ## the tests that everyone runs before a commit
 	@pytest -n $(WORKERS)
 
-test-all: $(STAMP) ## all tests, the slow ones and those that need a browser or Slurm too
-	@pytest -n $(WORKERS) -m ''
+test-all: $(STAMP) ## all tests but those with Slurm: the slow ones and the accidents too
+	@pytest -n $(WORKERS) -m 'not slurm'
+
+test-faults: $(STAMP) ## kills, full disks, broken servers and other accidents, about half an hour
+	@pytest -n $(WORKERS) -m faults
+
+test-slurm: $(STAMP) ## the Slurm profile against a real Slurm on this machine; installs it from Debian, as root
+	@missing=(); for tool in slurmctld slurmd munged; do command -v $$tool >/dev/null || missing+=($$tool); done; \
+	if (($${#missing[@]})); then \
+	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends slurm-wlm munge; \
+	fi
+	@pytest -m slurm
 
 peers: $(STAMP) ## add the libraries that benchmarks/peers compares with to the environment
 	@"$(BIN)/python" -m pip install --quiet --disable-pip-version-check --no-deps \

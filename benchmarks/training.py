@@ -31,9 +31,8 @@ from replearn.history import History
 from replearn.images import ResidentImages
 from replearn.methods.base import Batch, Method
 from replearn.methods.options import METHODS
-from replearn.optimizers import build_optimizer
 from replearn.planning import plan
-from replearn.pretrain import training_budget
+from replearn.pretrain import training_budget, training_optimizer
 from replearn.progress import Progress
 from replearn.train import train
 
@@ -129,15 +128,7 @@ class Contest:
         self.data = random_data(case, device)
         self.budget = training_budget(config, device)
         self.augmentation = Augmentation(config.views, 0)
-        self.optimizer = build_optimizer(
-            config.optimizer.name,
-            self.method,
-            lr=1e-4,
-            weight_decay=config.optimizer.weight_decay,
-            momentum=config.optimizer.momentum,
-            trust=config.optimizer.trust,
-            fused=self.engine.fast,
-        )
+        self.optimizer = training_optimizer(config, self.method, lr=1e-4, fused=self.engine.fast)
         self.loss_of = self.engine.loss_of(self.method.train())
         self.batches = self._batches(case)
         self.runs = 0

@@ -1,11 +1,18 @@
-"""Checkpoints: everything a training needs to go on as if it had never stopped."""
+"""Checkpoints: everything a training needs to go on as if it had never stopped.
+
+A draw depends on the seed and on where a training stands, never on a generator's state, so there is none
+to save; schedules are functions of the step. What remains is weights and buffers (averages, centres,
+queues), the optimiser's state, the neighbourhoods of mining, and the losses not yet written to history.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import json
-import os
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -14,93 +21,123 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from replearn.build import load_tensors, method_tensors
+from replearn.history import History
 from replearn.methods.base import Method
+from replearn.wholefile import write_bytes
 
 
 @dataclass(slots=True)
 class Position:
-    """Where a training stands: optimiser steps taken, bytes of history written, current neighbourhoods."""
+    """Where a training stands.
+
+    Attributes:
+        step: optimiser steps taken.
+        neighbourhoods: of the samples, if the method mines.
+        pending: losses and scalars [k] of the last k steps, which history does not have yet.
+    """
 
     step: int = 0
-    history_bytes: int = 0
     neighbourhoods: Tensor | None = None
+    pending: dict[str, Tensor] = field(default_factory=dict)
 
 
 class Checkpoint:
-    """One file, replaced atomically, that belongs to one key.
+    """The last two states of a training, in files that belong to one key.
+
+    Each file is whole or absent, and says what it should contain; one that is damaged, of another key or
+    of another version of torch is told of, and the one before it is used.
 
     Args:
-        path: the file.
-        key: of the run; a checkpoint of another key is ignored.
+        path: the file of the last state; the one before lies beside it.
+        key: of the run.
     """
 
     def __init__(self, path: Path, key: str) -> None:
         self.path, self.key = path, key
+        self.before = path.with_stem(f"{path.stem}-before")
 
-    def save(self, method: Method, optimizer: Optimizer, position: Position) -> None:
+    def save(
+        self, method: Method, optimizer: Optimizer, position: Position, history: History
+    ) -> None:
         """Write weights, optimiser state and position to disk."""
         tensors = {f"method.{name}": tensor for name, tensor in method_tensors(method).items()}
         for number, state in optimizer.state_dict()["state"].items():
             for name, value in state.items():
                 tensors[f"optimizer.{number}.{name}"] = torch.as_tensor(value)
+        tensors |= {f"pending.{name}": values for name, values in position.pending.items()}
         if position.neighbourhoods is not None:
             tensors["neighbourhoods"] = position.neighbourhoods
+        held = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
         facts = {
             "key": self.key,
             "step": position.step,
-            "history_bytes": position.history_bytes,
+            "history": history.mark(),
             "torch": torch.__version__,
+            "digest": _digest(held),
         }
-        contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-        write_bytes(self.path, save(contiguous, metadata={"replearn": json.dumps(facts)}))
+        content = save(held, metadata={"replearn": json.dumps(facts)})
+        write_bytes(self.path, content, keep=self.before)
 
-    def load(self, method: Method, optimizer: Optimizer) -> tuple[Position, str | None]:
-        """Restore method and optimiser in place.
+    def load(
+        self, method: Method, optimizer: Optimizer, history: History
+    ) -> tuple[Position, list[str]]:
+        """Restore method, optimiser and history in place from the last state that is whole.
 
         Returns:
-            The position, and the reason why a file that was there was not used (None if it was, or if
-            there was none). Without a usable file nothing is changed and the position is the start.
+            The position, and why files that were there were not used. Without a usable one method and
+            optimiser are left alone, history is empty, and the position is the start.
         """
-        if not self.path.is_file():
-            return Position(), None
-        try:
-            with safe_open(self.path, framework="pt") as file:
-                facts = json.loads((file.metadata() or {}).get("replearn", "{}"))
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        except (SafetensorError, OSError, ValueError) as error:
-            return Position(), f"{self.path.name} is damaged ({error}); starting afresh"
-        if facts.get("key") != self.key:
-            return Position(), f"{self.path.name} belongs to another run; starting afresh"
-        if facts.get("torch") != torch.__version__:
-            return (
-                Position(),
-                f"{self.path.name} is from torch {facts.get('torch')}; starting afresh",
-            )
-        load_tensors(method, _below("method.", tensors))
-        _load_optimizer(optimizer, _below("optimizer.", tensors))
-        neighbourhoods = tensors.get("neighbourhoods")
-        return Position(facts["step"], facts["history_bytes"], neighbourhoods), None
+        complaints = []
+        for path in (self.path, self.before):
+            try:
+                facts, tensors = self._read(path)
+                history.resume(facts["history"])
+            except FileNotFoundError:
+                continue
+            except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
+                complaints.append(f"{path.name} is not used: {error}")
+                continue
+            load_tensors(method, _below("method.", tensors))
+            _load_optimizer(optimizer, _below("optimizer.", tensors))
+            pending = _below("pending.", tensors)
+            return Position(facts["step"], tensors.get("neighbourhoods"), pending), complaints
+        history.resume(None)
+        return Position(), complaints
+
+    def _read(self, path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+        """Facts and tensors of a file.
+
+        Raises:
+            ValueError: it is not this run's, or not what was written.
+        """
+        if not path.is_file():
+            raise FileNotFoundError(path)
+        with safe_open(path, framework="pt") as file:
+            facts = json.loads((file.metadata() or {}).get("replearn", "{}"))
+            if facts.get("key") != self.key:
+                raise ValueError("it belongs to another run")
+            if facts.get("torch") != torch.__version__:
+                raise ValueError(f"it is from torch {facts.get('torch')}, not {torch.__version__}")
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        if facts.get("digest") != _digest(tensors):
+            raise ValueError("its content is not what was written")
+        return facts, tensors
 
 
-def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file so that a reader, or the next start, sees all of it or none."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+def _digest(tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256 of names, types, shapes and contents."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
-def _below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+def _below(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
 
 
-def _load_optimizer(optimizer: Optimizer, tensors: dict[str, Tensor]) -> None:
+def _load_optimizer(optimizer: Optimizer, tensors: Mapping[str, Tensor]) -> None:
     whole = optimizer.state_dict()
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     state: dict[int, dict[str, Tensor]] = {}

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from replearn import collector
-from replearn.errors import UserError
+from replearn.errors import understood
 from replearn.launch import leads
 
 app = typer.Typer(
@@ -36,6 +36,9 @@ GpusOption = Annotated[
 ThreadsOption = Annotated[
     int, typer.Option(min=1, help="CPU threads; a result is bit-identical at equal threads.")
 ]
+LogOption = Annotated[
+    Path | None, typer.Option(help="Where this output goes; a recorded failure points there.")
+]
 StudyArgument = Annotated[Path, typer.Argument(help="A study in YAML.")]
 
 
@@ -60,6 +63,7 @@ def pretrain(
     output: OutputOption,
     gpus: GpusOption = 1,
     threads: ThreadsOption = 1,
+    log: LogOption = None,
 ) -> None:
     """Train one method with one seed; resumes from its checkpoint if there is one.
 
@@ -69,22 +73,35 @@ def pretrain(
     from replearn import launch
     from replearn.config import read_run_config
     from replearn.devices import lease, visible_devices
-
-    def train(device: Literal["cpu", "cuda"]) -> None:
-        _limit_threads(threads)
-        from replearn.data.prepared import open_prepared
-        from replearn.planning import layout_of
-        from replearn.pretrain import pretrain as run_pretrain
-
-        run_pretrain(run, open_prepared(dataset), layout_of(run, output), device)
+    from replearn.failures import carry_out
+    from replearn.locks import exclusive
+    from replearn.planning import layout_of
 
     run = read_run_config(config)
+    layout = layout_of(run, output)
+
+    def train(device: Literal["cpu", "cuda"]) -> bool:
+        _limit_threads(threads)
+        from replearn.data.prepared import open_prepared
+        from replearn.pretrain import pretrain as run_pretrain
+
+        def work() -> None:
+            run_pretrain(run, open_prepared(dataset), layout, device)
+
+        return carry_out(run, work, (layout.encoder, layout.history, layout.pretrain), log=log)
+
     if launch.is_rank():
         on_cpu = run.device == "cpu" or not gpus or not visible_devices()
         with launch.joined("cpu" if on_cpu else "cuda") as device:
-            train(device)
+            if not train(device):
+                # The other ranks wait for this one; its end is the launcher's sign to end them.
+                sys.exit(launch.RECORDED)
         return
-    with lease(run.device, gpus=gpus, jobs_per_gpu=run.jobs_per_gpu) as leased:
+    busy = f"another process is training {run.id} here; two would write the same files"
+    with (
+        exclusive(layout.state / "lock", busy=busy),
+        lease(run.device, gpus=gpus, jobs_per_gpu=run.jobs_per_gpu) as leased,
+    ):
         ranks = launch.shareable(run.training.batch_size, len(leased.names))
         if ranks > 1 and run.options.trained:
             launch.run_ranks(sys.argv[1:], ranks)
@@ -100,18 +117,27 @@ def embed(
     output: OutputOption,
     gpus: GpusOption = 1,
     threads: ThreadsOption = 1,
+    log: LogOption = None,
 ) -> None:
     """Write a trained encoder's features of every split."""
     from replearn.config import read_run_config
     from replearn.devices import lease
+    from replearn.failures import carry_out
 
     run = read_run_config(config)
     with lease(run.device, gpus=gpus, jobs_per_gpu=run.jobs_per_gpu) as leased:
         _limit_threads(threads)
         from replearn.data.prepared import open_prepared
+        from replearn.embed import OUTPUTS
         from replearn.embed import embed as run_embed
 
-        run_embed(run, open_prepared(dataset), encoder, output, leased.device)
+        carry_out(
+            run,
+            lambda: run_embed(run, open_prepared(dataset), encoder, output, leased.device),
+            [output / name for name in OUTPUTS],
+            after=encoder,
+            log=log,
+        )
 
 
 @app.command("embed-text", rich_help_panel=STEPS)
@@ -122,10 +148,12 @@ def embed_text(
     output: OutputOption,
     gpus: GpusOption = 1,
     threads: ThreadsOption = 1,
+    log: LogOption = None,
 ) -> None:
     """Write class prompts' and captions' embeddings of a run that learned from captions."""
     from replearn.config import read_run_config
     from replearn.devices import lease
+    from replearn.failures import carry_out
 
     run = read_run_config(config)
     with lease(run.device, gpus=gpus, jobs_per_gpu=run.jobs_per_gpu) as leased:
@@ -133,7 +161,13 @@ def embed_text(
         from replearn.data.prepared import open_prepared
         from replearn.embed import embed_text as run_embed_text
 
-        run_embed_text(run, open_prepared(dataset), encoder, output, leased.device)
+        carry_out(
+            run,
+            lambda: run_embed_text(run, open_prepared(dataset), encoder, output, leased.device),
+            [output / "text.safetensors"],
+            after=encoder,
+            log=log,
+        )
 
 
 @app.command(rich_help_panel=STEPS)
@@ -143,17 +177,24 @@ def select(
     output: OutputOption,
     gpus: GpusOption = 1,
     threads: ThreadsOption = 1,
+    log: LogOption = None,
 ) -> None:
     """Choose the probe's regularisation on the validation images; test data are out of reach here."""
     from replearn.config import read_run_config
     from replearn.devices import lease
+    from replearn.failures import carry_out
 
     run = read_run_config(config)
     with lease(run.device, gpus=gpus, jobs_per_gpu=run.jobs_per_gpu) as leased:
         _limit_threads(threads)
         from replearn.evaluate.run import select as run_select
 
-        run_select(features, output, run.evaluation, run.identification, device=leased.device)
+        def work() -> None:
+            run_select(features, output, run.evaluation, run.identification, device=leased.device)
+
+        carry_out(
+            run, work, [output / "select.json"], after=features / "train.safetensors", log=log
+        )
 
 
 @app.command(rich_help_panel=STEPS)
@@ -164,35 +205,53 @@ def evaluate(
     output: OutputOption,
     gpus: GpusOption = 1,
     threads: ThreadsOption = 1,
+    log: LogOption = None,
 ) -> None:
     """kNN, linear probe and collapse diagnostics on the test images."""
     from replearn.config import read_run_config
     from replearn.devices import lease
+    from replearn.failures import carry_out
 
     run = read_run_config(config)
     with lease(run.device, gpus=gpus, jobs_per_gpu=run.jobs_per_gpu) as leased:
         _limit_threads(threads)
+        from replearn.evaluate.run import OUTPUTS
         from replearn.evaluate.run import evaluate as run_evaluate
 
-        run_evaluate(
-            features,
-            select,
-            output,
-            run.evaluation,
-            run.identification,
-            supervision=run.supervision,
-            device=leased.device,
-        )
+        def work() -> None:
+            run_evaluate(
+                features,
+                select,
+                output,
+                run.evaluation,
+                run.identification,
+                supervision=run.supervision,
+                device=leased.device,
+            )
+
+        carry_out(run, work, [output / name for name in OUTPUTS], after=select, log=log)
 
 
 @app.command(rich_help_panel=STEPS)
-def text(config: ConfigArgument, features: FeaturesOption, output: OutputOption) -> None:
+def text(
+    config: ConfigArgument,
+    features: FeaturesOption,
+    output: OutputOption,
+    log: LogOption = None,
+) -> None:
     """Prompt classification and image–text retrieval of a run that learned from captions."""
     from replearn.config import read_run_config
     from replearn.evaluate.run import text as run_text
+    from replearn.failures import carry_out
 
     run = read_run_config(config)
-    run_text(features, output, run.identification)
+    carry_out(
+        run,
+        lambda: run_text(features, output, run.identification),
+        [output / "text.json"],
+        after=features / "text.safetensors",
+        log=log,
+    )
 
 
 PlanArgument = Annotated[Path, typer.Argument(help="plan.json of the study.")]
@@ -243,6 +302,24 @@ def validate(study: StudyArgument) -> None:
 
 
 @app.command(rich_help_panel=QUESTIONS)
+def retry(study: StudyArgument) -> None:
+    """Forget a study's recorded failures, so that the next start tries those runs again."""
+    from replearn.config import load_study
+    from replearn.failures import forget
+    from replearn.planning import plan
+
+    planned = plan(load_study(study))
+    forgotten = [
+        run.config.id
+        for run in planned.runs
+        if forget(run.layout.root, run.layout.features, run.layout.evaluation)
+    ]
+    for name in forgotten:
+        typer.echo(f"forgotten: {name}")
+    typer.echo(f"{study}: {len(forgotten)} of {len(planned.runs)} runs will be tried again")
+
+
+@app.command(rich_help_panel=QUESTIONS)
 def methods() -> None:
     """List the methods with their supervision and their options."""
     from replearn.methods.options import METHODS
@@ -282,9 +359,12 @@ def main(arguments: list[str] | None = None) -> Any:
     collector.not_at_exit()
     try:
         return app(arguments)
-    except UserError as error:
+    except Exception as error:
+        told = understood(error)
+        if told is None:
+            raise
         if leads():
-            typer.echo(f"error: {error}", err=True)
+            typer.echo(f"error: {told}", err=True)
         sys.exit(2)
     except KeyboardInterrupt:
         typer.echo("stopped", err=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from replearn.errors import UserError
 from replearn.jsonfile import read_json
 from replearn.methods.options import METHODS, MethodOptions
+from replearn.wholefile import replacing
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -247,6 +247,9 @@ def _gather(
                 missing.append(f"{family}.json")
             continue
         seconds.append(_seconds(content))
+        if not failed and content["metrics"].get("status") == "failed":
+            status, failed = "failed", True
+            row["message"] = content["metrics"].get("message")
         numbers += _numbers(identity, family, content)
         if family == "collapse":
             row["verdict"] = content["metrics"].get("verdict")
@@ -327,19 +330,10 @@ def _read(run: Run, path: Path, optional: bool) -> dict[str, Any]:
 
 
 def _write(table: pd.DataFrame, folder: Path, name: str) -> None:
-    """Both formats, each through a temporary neighbour, so that no reader sees half a table."""
+    """Both formats; no reader sees half a table."""
     for ending in ("parquet", "csv"):
-        target = folder / f"{name}.{ending}"
-        temporary = folder / f".{name}.{os.getpid()}.{ending}"
-        try:
+        with replacing(folder / f"{name}.{ending}") as temporary:
             if ending == "parquet":
                 table.to_parquet(temporary, index=False)
             else:
                 table.to_csv(temporary, index=False)
-            temporary.replace(target)
-        except OSError as error:
-            raise UserError(
-                f"cannot write the file ({error.strerror})", where=str(target)
-            ) from error
-        finally:
-            temporary.unlink(missing_ok=True)

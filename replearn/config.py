@@ -104,6 +104,7 @@ class RunConfig(Model):
     evaluation: EvaluationConfig
     device: Literal["auto", "cpu", "cuda"] = "auto"
     jobs_per_gpu: Annotated[int, Field(ge=1)] = 1
+    on_error: Literal["stop", "record"] = "stop"
     recipe: str
     supervision: str
 
@@ -164,6 +165,8 @@ class Study(Model):
     """Jobs that may share a GPU."""
     gpus_per_run: Annotated[int, Field(ge=1)] = 1
     """GPUs that share each batch of a training."""
+    on_error: Literal["stop", "record"] = "stop"
+    """"record" makes a run that fails (diverged, out of memory) a row of the table, and goes on."""
     results: Path = Path("results")
     reports: Path = Path("reports")
     source: str = ""
@@ -198,7 +201,7 @@ def load_study(file: str | Path, overrides: Mapping[str, Any] | None = None) -> 
 
 def parse_study(raw: Mapping[str, Any], where: str) -> Study:
     """Validate a study given as a mapping; `where` names its origin in messages."""
-    fields = dict(raw)
+    fields = _mapping(dict(raw), where)
     fields["datasets"] = {
         name: _dataset_block(str(name), block, f"{where}: datasets.{name}")
         for name, block in _mapping(fields.get("datasets", {}), f"{where}: datasets").items()
@@ -337,4 +340,7 @@ def _split_block(method: str, raw: Any, where: str) -> dict[str, Any]:
 def _mapping(value: Any, where: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise UserError(f"expected a mapping of keys to values, not {value!r}", where=where)
+    for key in value:
+        if not isinstance(key, str):
+            raise UserError(f"a key is a word, not {key!r}", where=where, hint="Put it in quotes.")
     return value

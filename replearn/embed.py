@@ -29,6 +29,8 @@ from replearn.progress import Progress
 TEXTS = 1024
 """Captions that are embedded at a time."""
 PARTS: tuple[PartName, ...] = ("train", "validation", "test")
+OUTPUTS = (*(f"{name}.safetensors" for name in PARTS), "views.safetensors")
+"""What `embed` writes."""
 
 
 @torch.no_grad()

@@ -3,9 +3,23 @@
 from __future__ import annotations
 
 import difflib
+import errno
 from collections.abc import Iterable
 
 FEW = 6
+
+_MACHINE = {
+    errno.ENOSPC: "Free some space there and start again; what is finished stays.",
+    errno.EDQUOT: "The quota is used up: free some space and start again; what is finished stays.",
+    errno.EROFS: "The file system is read-only; name another place with results: and reports:.",
+    errno.EACCES: "This user may not; change the permissions or the place.",
+    errno.EPERM: "This user may not; change the permissions or the place.",
+    errno.EMFILE: "Raise the limit of open files: ulimit -n 4096.",
+    errno.ENFILE: "The system has no more open files to give.",
+    errno.EIO: "The disk or the network file system fails; see dmesg.",
+    errno.ESTALE: "The network file system lost the file; start again.",
+}
+"""Errors of the system that are not the program's, and what to do about each."""
 
 
 class UserError(Exception):
@@ -26,6 +40,44 @@ class UserError(Exception):
     def __str__(self) -> str:
         head = f"{self.where}: {self.message}" if self.where else self.message
         return f"{head}\n  {self.hint}" if self.hint else head
+
+
+class MachineFault(UserError):
+    """The machine stands in the way (disk, permissions, open files): once it is mended, a rerun goes on."""
+
+
+class Diverged(UserError):
+    """The loss of a training is no longer a finite number."""
+
+
+def machine_fault(error: OSError, doing: str, path: object = None) -> MachineFault:
+    """What to tell of an error of the operating system: `doing` says what could not be done."""
+    where = path if path is not None else error.filename
+    return MachineFault(
+        f"{doing} ({error.strerror or error})",
+        where=None if where is None else str(where),
+        hint=_MACHINE.get(error.errno or 0),
+    )
+
+
+def understood(error: BaseException) -> UserError | None:
+    """What to tell a user of an error, without a traceback; None if it can only be a defect of ours."""
+    if isinstance(error, UserError):
+        return error
+    if isinstance(error, OSError) and error.errno in _MACHINE:
+        return machine_fault(error, "cannot go on")
+    if type(error).__name__ == "OutOfMemoryError":  # torch's, which nothing here imports
+        return UserError(
+            "the GPU's memory is full",
+            hint="Lower training.batch_size, or jobs_per_gpu if it is above 1; or share each batch "
+            "among several GPUs by gpus_per_run.",
+        )
+    if isinstance(error, MemoryError) or "DefaultCPUAllocator" in str(error):
+        return UserError(
+            "the machine's memory is full",
+            hint="Run fewer jobs at a time (--cores), or lower training.batch_size or the dataset's limit.",
+        )
+    return None
 
 
 def nearest(name: str, candidates: Iterable[str]) -> str:

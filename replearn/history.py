@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
+import os
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,20 +25,34 @@ class History:
 
     def __init__(self, path: Path, progress: Progress, *, recording: bool = True) -> None:
         self.path, self.progress, self.recording = path, progress, recording
-        self.bytes = 0
 
-    def resume(self, size: int, images: int, complaint: str | None) -> None:
-        """Cut the file to its first `size` bytes, where the checkpoint was taken."""
+    def mark(self) -> dict[str, Any]:
+        """What the file holds now, for `resume`: its size and its digest."""
+        with self.path.open("rb") as file:
+            os.fsync(file.fileno())
+            return _mark(file.read())
+
+    def resume(self, mark: Mapping[str, Any] | None) -> None:
+        """Cut the file to what it was at `mark`; to nothing without one.
+
+        Raises:
+            ValueError: the file does not begin with what it held then.
+        """
+        size = 0
+        if mark is not None:
+            size = mark["bytes"]
+            present = self.path.read_bytes()[:size] if self.path.is_file() else b""
+            if _mark(present) != mark:
+                raise ValueError(f"{self.path.name} beside it is not the one it was saved with")
+        if self.recording:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with self.path.open("ab") as file:
+                file.truncate(size)
+
+    def start(self, images: int) -> None:
+        """Begin with so many images done."""
         self.progress.done = self.progress.start_done = images
-        if not self.recording:
-            return
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.open("ab") as file:
-            file.truncate(size)
-        self.bytes = size
-        if complaint:
-            self.note(complaint)
-        elif images:
+        if images:
             self.note(f"resuming after {images:,} images")
 
     def advance(self, images: int, **scalars: float) -> None:
@@ -51,11 +68,14 @@ class History:
         }
         with self.path.open("ab") as file:
             file.write((json.dumps(finite) + "\n").encode())
-            self.bytes = file.tell()
 
     def note(self, text: str) -> None:
         """Tell the person watching something."""
         self.progress.note(text)
+
+
+def _mark(content: bytes) -> dict[str, Any]:
+    return {"bytes": len(content), "digest": hashlib.sha256(content).hexdigest()}
 
 
 def speed(path: Path) -> dict[str, float]:

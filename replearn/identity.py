@@ -24,10 +24,12 @@ WITHOUT_EFFECT = frozenset(
         "config",
         "devices",
         "errors",
+        "failures",
         "history",
         "identity",
         "jsonfile",
         "layout",
+        "locks",
         "methods",
         "methods.options",
         "monitor",
@@ -38,6 +40,7 @@ WITHOUT_EFFECT = frozenset(
         "sources",
         "validation",
         "views",
+        "wholefile",
     )
 )
 """Modules that cannot move a number: what they decide is in the resolved configuration, or in nothing."""
@@ -98,7 +101,16 @@ def run_key(config: Mapping[str, Any], sources: Mapping[str, str]) -> str:
         config: dump of the RunConfig; names for people, devices and evaluation do not count.
         sources: `training_sources` of its method.
     """
-    ignored = {"key", "variant", "evaluation", "device", "jobs_per_gpu", "recipe", "supervision"}
+    ignored = {
+        "key",
+        "variant",
+        "evaluation",
+        "device",
+        "jobs_per_gpu",
+        "on_error",
+        "recipe",
+        "supervision",
+    }
     counted = {name: value for name, value in config.items() if name not in ignored}
     counted["dataset"] = counted["dataset"]["digest"]
     without_effect = ("monitor", "images")

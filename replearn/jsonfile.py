@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from pathlib import Path
 from typing import Any
 
 from replearn.errors import UserError
+from replearn.wholefile import write_bytes
 
 
 def read_json(path: str | Path) -> Any:
@@ -32,23 +32,13 @@ def write_if_changed(path: str | Path, text: str) -> bool:
     path = Path(path)
     if path.is_file() and path.read_text(encoding="utf-8") == text:
         return False
-    write_text(path, text)
+    write_text(path, text, durable=False)
     return True
 
 
-def write_text(path: str | Path, text: str) -> None:
-    """Write a text file through a temporary neighbour, so that no reader sees half of it."""
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(path)
-    except OSError as error:
-        raise UserError(f"cannot write the file ({error.strerror})", where=str(path)) from error
-    finally:
-        if temporary.exists():
-            temporary.unlink()
+def write_text(path: str | Path, text: str, *, durable: bool = True) -> None:
+    """Write a text file so that no reader sees half of it; `durable` waits for the disk."""
+    write_bytes(Path(path), text.encode(), durable=durable)
 
 
 def _finite(value: Any) -> Any:

@@ -19,6 +19,8 @@ AGENT = "REPLEARN_AGENT"
 SAVING_SECONDS = 120
 """How long ranks may take to save their state after SIGTERM."""
 PORT = 29_400
+RECORDED = 86
+"""Exit status of a rank that failed and left word of it, as the study asks for."""
 
 
 def is_rank() -> bool:
@@ -55,8 +57,8 @@ def run_ranks(arguments: Sequence[str], ranks: int) -> None:
     """Run `replearn` with these arguments in `ranks` processes on each node, and wait for all of them.
 
     Raises:
-        SystemExit: with the status of the rank that failed first, or 128 + the number of the signal that
-            ended this process; the ranks got it too and saved their state.
+        SystemExit: with the status of the rank that failed first, unless that left word of it; or 128 + the
+            number of the signal that ended this process; the ranks got it too and saved their state.
     """
     import logging
 
@@ -83,7 +85,8 @@ def run_ranks(arguments: Sequence[str], ranks: int) -> None:
         elastic_launch(config, sys.executable)("-m", "replearn", *arguments)
     except ChildFailedError as error:
         first = min(error.failures.values(), key=lambda failure: failure.timestamp)
-        raise SystemExit(first.exitcode if first.exitcode > 0 else 1) from None
+        if first.exitcode != RECORDED:
+            raise SystemExit(first.exitcode if first.exitcode > 0 else 1) from None
     except SignalException as signalled:
         raise SystemExit(128 + signalled.sigval) from None
 

@@ -107,10 +107,14 @@ def plan(study: Study) -> Plan:
     for dataset, method in itertools.product(datasets.values(), study.methods):
         for variant in variants_of(study, method):
             reason = _obstacle(dataset.options, method)
+            try:
+                runs += [] if reason else _runs(study, dataset, method, variant)
+            except UserError as error:
+                if study.on_error == "stop":
+                    raise
+                reason = error.message
             if reason:
                 skipped.append(Skipped(dataset.name, method, variant, reason))
-            else:
-                runs += _runs(study, dataset, method, variant)
     if not runs:
         raise UserError(
             f"no run is possible: {skipped[0].reason}", where=f"{study.source}: methods"
@@ -192,6 +196,7 @@ def _runs(study: Study, dataset: PlannedDataset, method: str, variant: str) -> I
         evaluation=study.evaluation,
         device=study.device,
         jobs_per_gpu=study.jobs_per_gpu,
+        on_error=study.on_error,
         supervision=supervision,
         **parts,
     )

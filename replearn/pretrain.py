@@ -11,12 +11,13 @@ import numpy as np
 import torch
 from safetensors.torch import save
 from torch import Tensor
+from torch.optim import Optimizer
 
 from replearn import distributed
 from replearn.augment import clean
 from replearn.batches import Augmentation, TrainingData
 from replearn.build import build_method, method_tensors
-from replearn.checkpoint import Checkpoint, write_bytes
+from replearn.checkpoint import Checkpoint
 from replearn.config import MonitorConfig, RunConfig
 from replearn.data.captions import prompts
 from replearn.data.prepared import Part, PreparedDataset
@@ -34,6 +35,7 @@ from replearn.optimizers import build_optimizer
 from replearn.progress import Progress
 from replearn.provenance import provenance
 from replearn.train import Budget, train
+from replearn.wholefile import write_bytes
 
 LR_BATCH = 256
 """Batch size for which a recipe's learning rate is stated; it scales linearly (Goyal et al., 2017)."""
@@ -71,15 +73,7 @@ def pretrain(config: RunConfig, dataset: PreparedDataset, layout: RunLayout, dev
             train(
                 method,
                 data,
-                build_optimizer(
-                    config.optimizer.name,
-                    method,
-                    lr=budget.lr,
-                    weight_decay=config.optimizer.weight_decay,
-                    momentum=config.optimizer.momentum,
-                    trust=config.optimizer.trust,
-                    fused=engine.fast,
-                ),
+                training_optimizer(config, method, lr=budget.lr, fused=engine.fast),
                 budget=budget,
                 augmentation=Augmentation(config.views, config.seed),
                 checkpoint=Checkpoint(layout.state / "checkpoint.safetensors", config.key),
@@ -90,7 +84,7 @@ def pretrain(config: RunConfig, dataset: PreparedDataset, layout: RunLayout, dev
         else:
             first = torch.cat(list(data.images.chunks(chunk_size(data.images.shape), FIT_IMAGES)))
             method.fit(clean(first, None, data.mean, data.std))
-            history.resume(0, 0, None)
+            history.resume(None)
             history.write(step=0, epoch=0.0, **monitor.look(method, 0))
 
     if not leads:
@@ -155,6 +149,22 @@ def training_budget(config: RunConfig, device: str) -> Budget:
         warmup_epochs=training.warmup_epochs,
         lr=config.optimizer.lr * training.batch_size / LR_BATCH,
         precision=torch.bfloat16 if wants_bfloat16 else torch.float32,
+    )
+
+
+def training_optimizer(
+    config: RunConfig, method: Method, *, lr: float, fused: bool = False
+) -> Optimizer:
+    """The configured optimiser over the method's parameters."""
+    settings = config.optimizer
+    return build_optimizer(
+        settings.name,
+        method,
+        lr=lr,
+        weight_decay=settings.weight_decay,
+        momentum=settings.momentum,
+        trust=settings.trust,
+        fused=fused,
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 import time
+from contextlib import suppress
 from types import TracebackType
 from typing import TextIO
 
@@ -60,9 +61,8 @@ class Progress:
         if self._early():
             return
         self._show()
-        if self.live and not self.silent:
-            self.stream.write("\n")
-            self.stream.flush()
+        if self.live:
+            self._write("\n")
 
     def advance(self, count: int = 1, **scalars: float | str) -> None:
         """Record `count` finished units and the latest values worth showing."""
@@ -77,12 +77,8 @@ class Progress:
 
     def note(self, text: str) -> None:
         """Write one line that stays."""
-        if self.silent:
-            return
-        if self.live:
-            self.stream.write("\r" + " " * self._width + "\r")
-        self.stream.write(f"{self.label}: {text}\n")
-        self.stream.flush()
+        clear = "\r" + " " * self._width + "\r" if self.live else ""
+        self._write(f"{clear}{self.label}: {text}\n")
 
     def line(self) -> str:
         """The progress as one line of text."""
@@ -108,16 +104,21 @@ class Progress:
 
     def _show(self) -> None:
         self._shown = time.monotonic()
-        if self.silent:
-            return
         text = self.line()
         if self.live:
             text = text[: shutil.get_terminal_size().columns - 1]
-            self.stream.write("\r" + text.ljust(self._width))
+            self._write("\r" + text.ljust(self._width))
             self._width = len(text)
         else:
-            self.stream.write(text + "\n")
-        self.stream.flush()
+            self._write(text + "\n")
+
+    def _write(self, text: str) -> None:
+        """To the stream, if it is still read: a cluster that ends a job may end its log first."""
+        if self.silent:
+            return
+        with suppress(OSError):
+            self.stream.write(text)
+            self.stream.flush()
 
 
 def duration(seconds: float) -> str:

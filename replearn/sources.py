@@ -49,7 +49,7 @@ def examined(module: str) -> Source | None:
             return Source(digest, tuple(imports))
     source = _examine(content)
     with suppress(UserError):
-        write_text(kept, " ".join((stamp, source.digest, *source.imports)) + "\n")
+        write_text(kept, " ".join((stamp, source.digest, *source.imports)) + "\n", durable=False)
     return source
 
 

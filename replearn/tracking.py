@@ -7,20 +7,20 @@ nothing and a lost database is rebuilt from the files.
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import os
 import re
 import sqlite3
 import statistics
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from replearn.identity import key_of
 from replearn.jsonfile import read_json, write_json
+from replearn.locks import exclusive
 from replearn.progress import Progress
 from replearn.recorded import Record, recorded
 
@@ -63,9 +63,10 @@ def track(plan_json: Path, *, receipt: Path) -> None:
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import SQLAlchemyError
 
-    said = {"study": plan["study"], "store": without_password(uri), "store_key": key_of(uri)}
+    store = without_password(uri)
+    said = {"study": plan["study"], "store": store, "store_key": key_of(store)}
     try:
-        with _alone(results):
+        with exclusive(results / ".mlflow.lock"):
             client = MlflowClient(uri)
             said |= _sync(client, plan, plan_json, records, None if _remote(uri) else results)
         said["status"] = "synced"
@@ -86,7 +87,7 @@ def forget_stale_receipt(receipt: Path, results: Path) -> None:
     if not receipt.is_file():
         return
     said, uri = read_json(receipt), store_uri(results)
-    held = said.get("status") == "synced" and said.get("store_key") == key_of(uri)
+    held = said.get("status") == "synced" and said.get("store_key") == key_of(without_password(uri))
     if held and uri.startswith("sqlite:///"):
         held = _has_run(Path(uri.removeprefix("sqlite:///")), said["parent"])
     if not held:
@@ -116,15 +117,6 @@ def _has_run(database: Path, run_id: str) -> bool:
             return opened.execute(query, (run_id,)).fetchone() is not None
     except sqlite3.Error:
         return False
-
-
-@contextmanager
-def _alone(results: Path) -> Iterator[None]:
-    """One sync at a time: two that create a database together leave it broken."""
-    results.mkdir(parents=True, exist_ok=True)
-    with (results / ".mlflow.lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 def _sync(

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 import signal
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor
@@ -18,9 +20,9 @@ from replearn.augment import clean
 from replearn.batches import Augmentation, TrainingData, epoch_order, make_batch, own_rows
 from replearn.checkpoint import Checkpoint, Position
 from replearn.engine import Engine
-from replearn.errors import UserError
+from replearn.errors import Diverged, UserError
 from replearn.history import History
-from replearn.images import chunk_size
+from replearn.images import TrainingImages, chunk_size
 from replearn.methods.base import Loss, Method
 from replearn.optimizers import learning_rate
 from replearn.randomness import generator
@@ -30,8 +32,10 @@ LOG_EVERY = 20
 """Steps between two lines of history; the only places where the loop reads a number back from the device."""
 
 
-class Diverged(UserError):
-    """The loss is no longer a finite number."""
+SAVE_SECONDS = 600.0
+"""A checkpoint is also written when the last one is older, for epochs that take hours."""
+
+_TOTAL = "loss"
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +85,7 @@ def train(
     Raises:
         UserError: the batch is larger than the data, or cannot be shared by the ranks.
         Diverged: the loss became NaN or infinite.
-        SystemExit: SIGTERM arrived; the state is saved.
+        SystemExit: SIGTERM or SIGINT arrived; the state is saved.
     """
     steps_per_epoch = len(data) // budget.batch_size
     if steps_per_epoch == 0:
@@ -100,16 +104,18 @@ def train(
     warm_up = round(budget.warmup_epochs * steps_per_epoch)
     own = budget.batch_size // distributed.size()
     device, seed = data.images.device, augmentation.seed
-    position, complaint = checkpoint.load(method, optimizer)
-    history.resume(position.history_bytes, position.step * budget.batch_size, complaint)
-    if position.step == 0 and distributed.rank() == 0:
+    leads, alone = distributed.rank() == 0, distributed.size() == 1
+    position, complaints = checkpoint.load(method, optimizer, history)
+    for complaint in complaints:
+        history.note(complaint)
+    history.start(position.step * budget.batch_size)
+    if position.step == 0 and leads:
         history.write(step=0, epoch=0.0, **on_epoch(0))
 
     method.train()
     loss_of = engine.loss_of(method)
-    window: list[Loss] = []
-    waited = 0.0
-    watch = Stopwatch(device)
+    window = _Window(data.images, budget.batch_size, position.pending)
+    last_save = time.monotonic()
     with _termination() as terminated:
         for epoch in range(position.step // steps_per_epoch, budget.epochs):
             done = position.step % steps_per_epoch
@@ -130,60 +136,124 @@ def train(
                     progress=progress,
                     needs=method.needs,
                 )
-
                 lr = learning_rate(budget.lr, position.step, steps, warm_up)
-                with watch.model():
+                position.step += 1
+                with window.watch.model():
                     with torch.autocast(
                         device.type, budget.precision, budget.precision != torch.float32
                     ):
                         loss = loss_of(batch)
-                    optimizer.zero_grad(set_to_none=True)
-                    loss.total.backward()
-                    for parameter in method.frozen(progress):
-                        parameter.grad = None
-                    for group in optimizer.param_groups:
-                        group["lr"] = lr
-                    optimizer.step()
-                    position.step += 1
+                    _descend(method, optimizer, loss, lr=lr, progress=progress)
                     method.after_step(position.step / steps)
 
-                window.append(_kept(loss))
+                window.add(loss)
                 epoch_ends = position.step % steps_per_epoch == 0
-                if not epoch_ends and position.step % LOG_EVERY:
+                line_ends = epoch_ends or position.step % LOG_EVERY == 0
+                # Ranks have to agree, which costs them a message: they ask at the end of a line.
+                stop = alone and terminated() is not None
+                if not line_ends and not stop:
                     continue
-                values = averaged(window)
-                lap = watch.lap()
-                history.advance(len(window) * budget.batch_size, loss=values["loss"])
-                if not math.isfinite(values["loss"]):
-                    raise Diverged(
-                        f"the loss became {values['loss']} at step {position.step} or just before",
-                        hint="Lower the learning rate or lengthen the warm-up.",
-                    )
-                values |= {
-                    "seconds": lap.seconds,
-                    "images_per_second": len(window) * budget.batch_size / lap.seconds,
-                    "outside_model": lap.outside,
-                    "waiting_for_images": (data.images.waited - waited) / lap.seconds,
-                }
-                waited = data.images.waited
-                window = []
-                stop = distributed.any_rank(terminated(), device)
-                if distributed.rank() == 0:
-                    if epoch_ends:
+                stop = stop or distributed.any_rank(terminated() is not None, device)
+                if line_ends:
+                    history.advance(window.images_seen)
+                    values = window.line()
+                    _require_finite(values["loss"], position.step)
+                    if leads and epoch_ends:
                         values |= on_epoch(position.step // steps_per_epoch)
                         method.train()
-                    history.write(
-                        step=position.step, epoch=position.step / steps_per_epoch, lr=lr, **values
-                    )
-                    position.history_bytes = history.bytes
-                    if epoch_ends or stop:
-                        checkpoint.save(method, optimizer, position)
+                    if leads:
+                        epochs = position.step / steps_per_epoch
+                        history.write(step=position.step, epoch=epochs, lr=lr, **values)
+                if leads and (epoch_ends or stop or time.monotonic() - last_save > SAVE_SECONDS):
+                    position.pending = window.pending()
+                    checkpoint.save(method, optimizer, position, history)
+                    last_save = time.monotonic()
                 if stop and position.step < steps:
-                    history.note(
-                        f"stopped by SIGTERM at step {position.step}; the next start resumes"
-                    )
-                    raise SystemExit(128 + signal.SIGTERM)
-                watch.restart()
+                    _leave(history, position.step, terminated())
+                window.watch.restart()
+
+
+class _Window:
+    """The steps since the last line of history: what they lost, and how long they took.
+
+    Args:
+        images: of the training, which know how long steps waited for them.
+        batch_size: images of a step, of all ranks together.
+        pending: steps of the window that an earlier process made.
+    """
+
+    def __init__(
+        self, images: TrainingImages, batch_size: int, pending: Mapping[str, Tensor]
+    ) -> None:
+        self.watch = Stopwatch(images.device)
+        self._images, self._batch_size = images, batch_size
+        earlier = {name: values.to(images.device).unbind() for name, values in pending.items()}
+        self._losses = [
+            Loss(total, {name: values[step] for name, values in earlier.items() if name != _TOTAL})
+            for step, total in enumerate(earlier.get(_TOTAL, ()))
+        ]
+        self._earlier = len(self._losses)
+        self._waited = 0.0
+
+    @property
+    def images_seen(self) -> int:
+        """In the steps that this process made, by all ranks."""
+        return (len(self._losses) - self._earlier) * self._batch_size
+
+    def pending(self) -> dict[str, Tensor]:
+        """The losses and scalars of the window so far, one entry for each step."""
+        if not self._losses:
+            return {}
+        scalars = {
+            name: torch.stack([loss.scalars[name] for loss in self._losses])
+            for name in self._losses[0].scalars
+        }
+        return {_TOTAL: torch.stack([loss.total for loss in self._losses]), **scalars}
+
+    def add(self, loss: Loss) -> None:
+        """Keep a step's loss: copies, because a replayed CUDA graph overwrites its outputs."""
+        scalars = {name: value.detach().clone() for name, value in loss.scalars.items()}
+        self._losses.append(Loss(loss.total.detach().clone(), scalars))
+
+    def line(self) -> dict[str, float]:
+        """What history says of these steps; begins the next window. Waits for the device."""
+        values = averaged(self._losses)
+        lap = self.watch.lap()
+        values |= {
+            "seconds": lap.seconds,
+            "images_per_second": self.images_seen / lap.seconds,
+            "outside_model": lap.outside,
+            "waiting_for_images": (self._images.waited - self._waited) / lap.seconds,
+        }
+        self._losses, self._earlier, self._waited = [], 0, self._images.waited
+        return values
+
+
+def _descend(
+    method: Method, optimizer: Optimizer, loss: Loss, *, lr: float, progress: float
+) -> None:
+    """One step of the optimiser down the gradient of `loss`."""
+    optimizer.zero_grad(set_to_none=True)
+    loss.total.backward()
+    for parameter in method.frozen(progress):
+        parameter.grad = None
+    for group in optimizer.param_groups:
+        group["lr"] = lr
+    optimizer.step()
+
+
+def _leave(history: History, step: int, received: int | None) -> NoReturn:
+    number = signal.SIGTERM if received is None else received  # None if another rank received it
+    history.note(f"stopped by {signal.Signals(number).name} at step {step}; the next start resumes")
+    raise SystemExit(128 + number)
+
+
+def _require_finite(loss: float, step: int) -> None:
+    if not math.isfinite(loss):
+        raise Diverged(
+            f"the loss became {loss} at step {step} or just before",
+            hint="Lower the learning rate or lengthen the warm-up.",
+        )
 
 
 @torch.no_grad()
@@ -200,7 +270,7 @@ def embeddings(method: Method, data: TrainingData) -> Tensor:
 
 def averaged(window: list[Loss]) -> dict[str, float]:
     """Means of the loss and the scalars of several steps, over all ranks; the one read from the device."""
-    names = ["loss", *window[0].scalars]
+    names = [_TOTAL, *window[0].scalars]
     stacked = torch.stack(
         [
             torch.stack([entry.total.float(), *map(_as_float, entry.scalars.values())])
@@ -209,12 +279,6 @@ def averaged(window: list[Loss]) -> dict[str, float]:
     )
     means = distributed.mean_over_ranks(stacked.mean(0))
     return dict(zip(names, means.tolist(), strict=True))
-
-
-def _kept(loss: Loss) -> Loss:
-    """Copies for later: a replayed CUDA graph overwrites its outputs."""
-    scalars = {name: value.detach().clone() for name, value in loss.scalars.items()}
-    return Loss(loss.total.detach().clone(), scalars)
 
 
 def _as_float(value: Tensor) -> Tensor:
@@ -234,16 +298,24 @@ def _recluster(
 
 
 @contextmanager
-def _termination() -> Iterator[Callable[[], bool]]:
-    """Within the context, SIGTERM raises a flag instead of ending the process; yields the flag's reader."""
-    received = False
+def _termination() -> Iterator[Callable[[], int | None]]:
+    """Within the context, SIGTERM and SIGINT are noted instead of ending the process.
 
-    def receive(signum: int, frame: FrameType | None) -> None:
+    A second one ends it at once. Yields a function that says which one came, None if none did.
+    """
+    received: int | None = None
+    previous: dict[signal.Signals, Any] = {}
+
+    def receive(number: int, frame: FrameType | None) -> None:
         nonlocal received
-        received = True
+        received = number
+        for each, handler in previous.items():
+            signal.signal(each, handler)
 
-    previous = signal.signal(signal.SIGTERM, receive)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        previous[number] = signal.signal(number, receive)
     try:
         yield lambda: received
     finally:
-        signal.signal(signal.SIGTERM, previous)
+        for number, handler in previous.items():
+            signal.signal(number, handler)

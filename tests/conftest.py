@@ -12,7 +12,7 @@ from hypothesis import settings
 for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(name, "1")
 
-pytest_plugins = ["tests.workflow_fixture"]
+pytest_plugins = ["tests.workflow_fixture", "tests.tiny_study"]
 
 settings.register_profile("reproducible", deadline=None, derandomize=True, database=None)
 settings.load_profile("reproducible")

@@ -17,6 +17,7 @@ from replearn.engine import Engine
 from replearn.images import ResidentImages
 from replearn.methods.base import Method
 from replearn.optimizers import build_optimizer
+from replearn.pretrain import training_optimizer
 from tests.methods.test_contract import CLASSES, SIZE, TRAINED, manifest, run_config
 from tests.other_device import NAME, OtherDevice
 
@@ -36,16 +37,7 @@ def data(channels: int = 3) -> TrainingData:
 
 def steps(config: RunConfig, engine: Engine, method: Method, count: int = 3) -> list[float]:
     """Losses of a few steps as the training loop makes them."""
-    settings = config.optimizer
-    optimizer = build_optimizer(
-        settings.name,
-        method,
-        lr=settings.lr,
-        weight_decay=settings.weight_decay,
-        momentum=settings.momentum,
-        trust=settings.trust,
-        fused=engine.fast,
-    )
+    optimizer = training_optimizer(config, method, lr=config.optimizer.lr, fused=engine.fast)
     loss_of = engine.loss_of(method.train())
     augmentation = Augmentation(config.views, 0)
     losses = []

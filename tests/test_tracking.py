@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +18,7 @@ from mlflow.entities import Run
 from replearn.recorded import flattened
 from replearn.tracking import forget_stale_receipt, without_password
 from tests.made_up_study import BORN, SECRET, MadeUpStudy, metrics_file, write
+from tests.mlflow_server import MLflowServer
 
 
 @pytest.fixture(scope="module")
@@ -227,27 +226,10 @@ def test_long_histories_take_several_requests(study: MadeUpStudy) -> None:
 @pytest.fixture
 def server(tmp_path: Path, fresh: MadeUpStudy) -> Iterator[str]:
     """An MLflow server in a process of its own; its address carries a password."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    folder = tmp_path / "server"
-    folder.mkdir()
-    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port)]
-    command += ["--backend-store-uri", f"sqlite:///{folder}/store.db", "--workers", "1"]
-    command += ["--artifacts-destination", str(folder / "artifacts")]
-    with (folder / "log").open("w") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log, cwd=folder, env=os.environ)
-    try:
-        while True:
-            assert process.poll() is None, (folder / "log").read_text()
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", port)) == 0:
-                    break
-            time.sleep(0.1)
-        yield f"http://someone:{SECRET}@127.0.0.1:{port}"
-    finally:
-        process.terminate()
-        process.wait()
+    running = MLflowServer(tmp_path / "server")
+    running.start()
+    yield f"http://someone:{SECRET}@127.0.0.1:{running.port}"
+    running.stop()
 
 
 def test_a_server_holds_the_same(

@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from replearn.data.download import Source, SourceFailed, fetch_url, first_that_works, free_space
-from replearn.data.localfiles import exclusive, existing
+from replearn.data.localfiles import existing
 from replearn.data.prepared import file_sha256
 from replearn.errors import UserError
+from replearn.locks import exclusive
 
 
 class Archive(Protocol):

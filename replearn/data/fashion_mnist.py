@@ -17,10 +17,11 @@ from numpy.typing import NDArray
 
 from replearn.data import captions
 from replearn.data.download import Source, SourceFailed, fetch_url, first_that_works
-from replearn.data.localfiles import exclusive, existing
+from replearn.data.localfiles import existing
 from replearn.data.options import Options
 from replearn.data.plan import Plan, array_shape, array_split
 from replearn.errors import UserError
+from replearn.locks import exclusive
 
 CLASSES = (
     "T-shirt/top",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
@@ -10,7 +9,7 @@ import re
 import stat
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from replearn.data.prepared import file_sha256
 from replearn.errors import UserError, nearest
 from replearn.parallel import THREADS, in_order
 from replearn.progress import Progress
+from replearn.wholefile import replacing
 
 FRESH = 2 * 10**9
 """Nanoseconds: a file this young could change again within its time stamp's resolution."""
@@ -48,15 +48,6 @@ def existing(path: str, where: str) -> Path:
         close = nearest(missing, neighbours)
         hint += f" and has no '{missing}'. " + (close if close.startswith("Did") else "")
     raise UserError(f"'{path}' does not exist", where=where, hint=hint.strip())
-
-
-@contextmanager
-def exclusive(lock: Path) -> Iterator[None]:
-    """Hold a lock file; a second process waits. The kernel frees it when its holder dies."""
-    lock.parent.mkdir(parents=True, exist_ok=True)
-    with lock.open("w") as stream:
-        fcntl.flock(stream, fcntl.LOCK_EX)
-        yield
 
 
 def content_hash(
@@ -169,13 +160,5 @@ def _load(cache: Path | None) -> dict[str, str]:
 
 def _save(cache: Path, known: dict[str, str]) -> None:
     """A line for each file; one after the other, because there may be a million."""
-    cache.parent.mkdir(parents=True, exist_ok=True)
-    temporary = cache.with_name(f".{cache.name}.{os.getpid()}")
-    try:
-        with temporary.open("w", encoding="utf-8") as stream:
-            stream.writelines(f"{known[path]} {json.dumps(path)}\n" for path in sorted(known))
-        temporary.replace(cache)
-    except OSError as error:
-        raise UserError(f"cannot write the file ({error.strerror})", where=str(cache)) from error
-    finally:
-        temporary.unlink(missing_ok=True)
+    with replacing(cache) as temporary, temporary.open("w", encoding="utf-8") as stream:
+        stream.writelines(f"{known[path]} {json.dumps(path)}\n" for path in sorted(known))

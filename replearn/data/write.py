@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from replearn.data.download import free_space
 from replearn.data.journal import Journal
-from replearn.data.localfiles import exclusive
 from replearn.data.moments import mean_and_std
 from replearn.data.options import Options
 from replearn.data.plan import Plan, Rows, Split
@@ -31,6 +30,7 @@ from replearn.data.splits import subset
 from replearn.data.target import Target, Written
 from replearn.errors import UserError
 from replearn.jsonfile import write_json
+from replearn.locks import exclusive
 from replearn.progress import Progress
 
 
@@ -145,7 +145,9 @@ def _build(
         | {
             file.name: FileRecord(sha256=file_sha256(file), bytes=file.stat().st_size)
             for file in sorted(partial.iterdir())
-            if file not in (record, partial / MANIFEST) and file.name not in files
+            if file not in (record, partial / MANIFEST)
+            and file.name not in files
+            and not file.name.startswith(".")  # left by a process that was killed in writing it
         },
         mean=mean,
         std=std,

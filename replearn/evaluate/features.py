@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +10,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from replearn.errors import UserError
+from replearn.errors import MachineFault, UserError
+from replearn.wholefile import replacing
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,18 +50,12 @@ def write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
 
     It goes from the tensors to the file without a copy in memory. A full disk is a `UserError`.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    held = {name: tensor.contiguous() for name, tensor in tensors.items()}
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, temporary)
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except (SafetensorError, OSError) as error:
-        raise UserError(f"cannot write the file ({error})", where=str(path)) from error
-    finally:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
+        with replacing(path) as temporary:
+            save_file(held, temporary)
+    except SafetensorError as error:  # of a full disk, for instance: it passes on no errno
+        raise MachineFault(f"cannot write the file ({error})", where=str(path)) from error
 
 
 def read_features(path: Path, device: str = "cpu") -> Features:

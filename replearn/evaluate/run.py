@@ -34,6 +34,9 @@ from replearn.provenance import provenance
 Run = Mapping[str, str | int]
 Json = dict[str, Any]
 
+OUTPUTS = ("knn.json", "linear.json", "collapse.json", "predictions.safetensors")
+"""What `evaluate` writes."""
+
 
 def select(
     features: Path, output: Path, config: EvaluationConfig, run: Run, *, device: str = "cpu"

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from replearn.build import build_method
-from replearn.optimizers import build_optimizer
+from replearn.pretrain import training_optimizer
 from tests.methods.test_contract import TRAINED, batch_for, forward, manifest, run_config
 
 GOLDEN = Path(__file__).with_name("golden.json")
@@ -23,15 +23,7 @@ TOLERANCE = 2e-3
 def five_losses(name: str) -> list[float]:
     config = run_config(name)
     method = build_method(config, manifest()).train()
-    settings = config.optimizer
-    optimizer = build_optimizer(
-        settings.name,
-        method,
-        lr=settings.lr,
-        weight_decay=settings.weight_decay,
-        momentum=settings.momentum,
-        trust=settings.trust,
-    )
+    optimizer = training_optimizer(config, method, lr=config.optimizer.lr)
     losses = []
     for step in range(5):
         total = forward(method, batch_for(config, seed=step))

@@ -24,6 +24,7 @@ from replearn.config import load_study
 from replearn.devices import visible_devices
 from replearn.errors import UserError
 from replearn.identity import key_of, source_digests
+from replearn.locks import attend
 from replearn.methods.options import METHODS
 from replearn.planning import plan, protocol_keys, write
 from replearn.tracking import forget_stale_receipt
@@ -49,6 +50,7 @@ def planned():
             file = file.relative_to(Path.cwd())
         result = plan(load_study(file, overrides))
         if workflow.is_main_process:
+            attend(Path(".snakemake"))
             write(result)
             forget_stale_receipt(
                 result.study_directory / "mlflow.json", result.study.results

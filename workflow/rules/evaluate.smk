@@ -17,7 +17,7 @@ rule select:
         directory=subpath(output.select, parent=True),
     shell:
         "python -m replearn select {input.config:q} --features {params.features:q} --output {params.directory:q}"
-        " --gpus {resources.gpu} --threads {threads} 2>&1 | tee {log:q}"
+        " --gpus {resources.gpu} --threads {threads} --log {log:q} 2>&1 | tee {log:q}"
 
 
 rule evaluate:
@@ -44,7 +44,7 @@ rule evaluate:
         directory=subpath(output.knn, parent=True),
     shell:
         "python -m replearn evaluate {input.config:q} --features {params.features:q} --select {input.select:q}"
-        " --output {params.directory:q} --gpus {resources.gpu} --threads {threads} 2>&1 | tee {log:q}"
+        " --output {params.directory:q} --gpus {resources.gpu} --threads {threads} --log {log:q} 2>&1 | tee {log:q}"
 
 
 rule text:
@@ -62,4 +62,4 @@ rule text:
         directory=subpath(output.text, parent=True),
     shell:
         "python -m replearn text {input.config:q} --features {params.features:q} --output {params.directory:q}"
-        " 2>&1 | tee {log:q}"
+        " --log {log:q} 2>&1 | tee {log:q}"

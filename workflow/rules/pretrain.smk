@@ -17,7 +17,7 @@ rule pretrain:
         directory=subpath(output.encoder, parent=True),
     shell:
         "python -m replearn pretrain {input.config:q} --dataset {input.manifest:q} --output {params.directory:q}"
-        " --gpus {resources.gpu} --threads {threads} 2>&1 | tee {log:q}"
+        " --gpus {resources.gpu} --threads {threads} --log {log:q} 2>&1 | tee {log:q}"
 
 
 rule embed:
@@ -40,7 +40,7 @@ rule embed:
         directory=subpath(output.train, parent=True),
     shell:
         "python -m replearn embed {input.config:q} --dataset {input.manifest:q} --encoder {input.encoder:q}"
-        " --output {params.directory:q} --gpus {resources.gpu} --threads {threads} 2>&1 | tee {log:q}"
+        " --output {params.directory:q} --gpus {resources.gpu} --threads {threads} --log {log:q} 2>&1 | tee {log:q}"
 
 
 rule embed_text:
@@ -62,4 +62,4 @@ rule embed_text:
         directory=subpath(output.text, parent=True),
     shell:
         "python -m replearn embed-text {input.config:q} --dataset {input.manifest:q} --encoder {input.encoder:q}"
-        " --output {params.directory:q} --gpus {resources.gpu} --threads {threads} 2>&1 | tee {log:q}"
+        " --output {params.directory:q} --gpus {resources.gpu} --threads {threads} --log {log:q} 2>&1 | tee {log:q}"
