@@ -102,9 +102,9 @@ def test_names_reach_no_shell(nasty: FinishedStudy) -> None:
 def test_names_are_text_in_the_report(nasty: FinishedStudy) -> None:
     text = (nasty.root / "reports" / "nasty" / "index.html").read_text(encoding="utf-8")
     assert "&lt;script&gt;alert(1)&lt;" in text, "the class is shown"
-    for markup in ("<script>alert(", "<img src=x", "{{ 7", "<u>$(touch"):
+    assert "{{ 7 * 7 }}" in text, "no template is evaluated twice"
+    for markup in ("<script>alert(", "<img src=x", "<u>$(touch"):
         assert markup not in text
-    assert ">49 " not in text, "no template is evaluated twice"
 
 
 def test_secrets_stay_in_the_environment(nasty: FinishedStudy) -> None:
