@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,15 +36,18 @@ class FinishedStudy:
     def report(self) -> Path:
         return self.root / "reports" / "smoke" / "index.html"
 
-    def snakemake(self, *arguments: str, study: str = SMOKE) -> subprocess.CompletedProcess[str]:
+    def snakemake(
+        self, *arguments: str, study: str = SMOKE, environment: Mapping[str, str] | None = None
+    ) -> subprocess.CompletedProcess[str]:
         """Run Snakemake here as a user would; output and errors come together."""
         command = [sys.executable, "-m", "snakemake", *arguments, "--configfile", study]
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-        environment.pop("MLFLOW_TRACKING_URI", None)
+        variables = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+        variables.pop("MLFLOW_TRACKING_URI", None)
+        variables |= environment or {}
         return subprocess.run(
             command,
             cwd=self.root,
-            env=environment,
+            env=variables,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

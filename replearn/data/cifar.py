@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import codecs
+import pickle
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -11,6 +13,7 @@ from replearn.data import captions
 from replearn.data.archives import unpacked
 from replearn.data.options import Options
 from replearn.data.plan import Images, Plan, Rows, array_shape, array_split
+from replearn.errors import UserError
 
 SHA256 = {
     "cifar10": "6d958be074577803d12ecdefd02955f39262c83c16fe9348329d7fe0b5c001ce",
@@ -52,19 +55,53 @@ class Cifar100Options(_CifarOptions):
 
 
 def cifar_plan(dataset: Any, root: Path, size: int | None) -> Plan:
-    """The plan of an unpacked archive, read by its torchvision class.
-
-    That class compares the files with its checksums before it unpickles them.
-    """
+    """The plan of an unpacked archive whose files have been verified; `dataset` is its torchvision class."""
+    base, key = root / dataset.base_folder, dataset.meta["key"]
+    labels = "labels" if key == "label_names" else "fine_labels"
     parts: dict[str, tuple[Images, Rows]] = {}
-    for part in ("train", "test"):
-        loaded = dataset(root=str(root), train=part == "train", download=False)
-        parts[part] = (loaded.data.transpose(0, 3, 1, 2), np.array(loaded.targets, dtype=np.int64))
-        classes = list(loaded.classes)
+    for part, files in (("train", dataset.train_list), ("test", dataset.test_list)):
+        entries = [read_pickle(base / file) for file, _ in files]
+        images = np.concatenate([entry["data"] for entry in entries]).reshape(-1, 3, 32, 32)
+        parts[part] = (images, np.concatenate([entry[labels] for entry in entries]))
     return Plan(
-        classes=classes,
+        classes=list(read_pickle(base / dataset.meta["filename"])[key]),
         shape=array_shape(parts["train"][0], size),
         splits=[array_split(part, *arrays, size) for part, arrays in parts.items()],
         licence="no explicit licence; the authors ask for a citation",
         citation="A. Krizhevsky: Learning Multiple Layers of Features from Tiny Images, 2009",
     )
+
+
+def read_pickle(path: Path) -> dict[str, Any]:
+    """A pickled mapping of texts, numbers, lists and NumPy arrays.
+
+    A pickle may name any function to be called; here, one that names anything else is refused.
+
+    Raises:
+        UserError: the file cannot be read, or asks for more than data.
+    """
+    try:
+        with path.open("rb") as file:
+            content = _DataOnly(file, encoding="latin1").load()
+        if not isinstance(content, dict):
+            raise pickle.UnpicklingError("it holds no mapping")
+    except (OSError, EOFError, ValueError, pickle.UnpicklingError) as error:
+        raise UserError(f"not a file of CIFAR's ({error})", where=str(path)) from None
+    return content
+
+
+class _DataOnly(pickle.Unpickler):
+    def find_class(self, module: str, name: str) -> Any:
+        if (module.replace("numpy._core", "numpy.core"), name) not in _ARRAYS:
+            raise pickle.UnpicklingError(f"it asks for {module}.{name}")
+        return _ARRAYS[module.replace("numpy._core", "numpy.core"), name]
+
+
+_ARRAYS: dict[tuple[str, str], Any] = {
+    ("numpy.core.multiarray", "_reconstruct"): np._core.multiarray._reconstruct,  # type: ignore[attr-defined]
+    ("numpy.core.numeric", "_frombuffer"): np._core.numeric._frombuffer,  # type: ignore[attr-defined]
+    ("numpy", "ndarray"): np.ndarray,
+    ("numpy", "dtype"): np.dtype,
+    ("_codecs", "encode"): codecs.encode,
+}
+"""All that a pickled array needs, under its name in any version of NumPy."""

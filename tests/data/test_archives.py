@@ -17,7 +17,7 @@ import pytest
 from torchvision.datasets import CIFAR10, CIFAR100, STL10
 
 from replearn.data.archives import unpacked, whole
-from replearn.data.cifar import cifar_plan
+from replearn.data.cifar import cifar_plan, read_pickle
 from replearn.data.stl10 import stl10_plan
 from replearn.errors import UserError
 
@@ -98,6 +98,37 @@ def test_damage_is_refused_before_anything_is_unpickled(tmp_path: Path) -> None:
     file.unlink()
     with pytest.raises(UserError, match="neither"):
         unpacked(small, "c", str(tmp_path / "mine"), tmp_path / "raw/c", sha256, 1)
+
+
+@pytest.mark.parametrize(
+    "nasty",
+    [
+        b"cos\nsystem\n(S'touch pwned'\ntR.",
+        pickle.dumps({"data": [Path("x")]}),
+        pickle.dumps([1, 2]),
+        b"",
+        b"\x80\x04garbage",
+    ],
+)
+def test_a_pickle_that_is_more_than_data_is_refused(
+    nasty: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    file = tmp_path / "data_batch_1"
+    file.write_bytes(nasty)
+    with pytest.raises(UserError, match="not a file of CIFAR's"):
+        read_pickle(file)
+    assert not (tmp_path / "pwned").exists()
+
+
+@pytest.mark.parametrize("protocol", [0, 2, 5])
+def test_pickled_arrays_of_any_age_are_read(protocol: int, tmp_path: Path) -> None:
+    file = tmp_path / "batch"
+    wanted = np.arange(24, dtype=np.uint8).reshape(4, 6)
+    file.write_bytes(pickle.dumps({"data": wanted, "labels": [3, 1]}, protocol=protocol))
+    found = read_pickle(file)
+    np.testing.assert_array_equal(found["data"], wanted)
+    assert found["labels"] == [3, 1]
 
 
 def test_download_then_unpack_then_resume(tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 """A real Slurm on this machine: munge, slurmctld and slurmd, one node with two pretend GPUs.
 
-    python -m tests.slurm.cluster up FOLDER      # as root; prints the variables that clients need
+    python -m tests.slurm.cluster up FOLDER      # as root
     python -m tests.slurm.cluster down FOLDER
 
 Needs Debian's packages slurm-wlm and munge. The GPUs are character devices that lead nowhere: Slurm hands
@@ -21,6 +21,9 @@ from contextlib import suppress
 from pathlib import Path
 
 GPUS = 2
+HOME = Path("/etc/slurm")
+"""Where every client, also one inside a job, looks for the configuration."""
+CONFIGS = ("slurm.conf", "gres.conf", "cgroup.conf")
 CONFIG = """
 ClusterName=pretend
 SlurmctldHost={host}
@@ -48,8 +51,8 @@ ReturnToService=2
 MinJobAge=3600
 KillWait=30
 GresTypes=gpu
-NodeName=DEFAULT NodeAddr=127.0.0.1 Sockets=1 CoresPerSocket={cpus} ThreadsPerCore=1 CPUs={cpus}
-NodeName={host} RealMemory={memory} Gres=gpu:{gpus} State=UNKNOWN
+NodeName=DEFAULT Sockets=1 CoresPerSocket={cpus} ThreadsPerCore=1 CPUs={cpus}
+NodeName={host} NodeAddr=127.0.0.1 RealMemory={memory} Gres=gpu:{gpus} State=UNKNOWN
 PartitionName=main Nodes={host} Default=YES MaxTime=INFINITE State=UP
 """
 
@@ -60,13 +63,11 @@ class Cluster:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    @property
-    def environment(self) -> dict[str, str]:
-        """For clients such as sbatch."""
-        return {"SLURM_CONF": str(self.folder / "slurm.conf")}
-
     def up(self) -> None:
         """Start the daemons and wait until the node takes jobs."""
+        theirs = HOME / CONFIGS[0]
+        if theirs.exists() and not theirs.is_symlink():
+            raise RuntimeError(f"this machine has a Slurm of its own ({theirs})")
         shutil.rmtree(self.folder, ignore_errors=True)
         for name in ("state", "spool"):
             (self.folder / name).mkdir(parents=True)
@@ -87,14 +88,16 @@ class Cluster:
         lines = [f"NodeName={host} Name=gpu File={device}\n" for device in devices]
         (self.folder / "gres.conf").write_text("".join(lines))
         (self.folder / "cgroup.conf").write_text("CgroupPlugin=cgroup/v1\nCgroupAutomount=no\n")
+        HOME.mkdir(exist_ok=True)
+        for name in CONFIGS:
+            (HOME / name).unlink(missing_ok=True)
+            (HOME / name).symlink_to(self.folder / name)
         for daemon in ("slurmctld", "slurmd"):
-            self._daemon([daemon, "-D", "-f", str(self.folder / "slurm.conf")])
-        deadline = time.monotonic() + 60
+            self._daemon([daemon, "-D"])
+        deadline = time.monotonic() + 30
         while self.state() not in ("idle", "mixed", "allocated"):
             if time.monotonic() > deadline:
-                logs = [
-                    (self.folder / f"{d}.log").read_text()[-2000:] for d in ("slurmctld", "slurmd")
-                ]
+                logs = [path.read_text()[-2000:] for path in self.folder.glob("*.[lo][ou][gt]")]
                 raise RuntimeError(f"the node is {self.state()!r}\n" + "\n".join(logs))
             time.sleep(0.5)
 
@@ -104,12 +107,10 @@ class Cluster:
 
     def client(self, *command: str) -> str:
         """Output of a Slurm command."""
-        environment = {**os.environ, **self.environment}
-        done = subprocess.run(command, capture_output=True, text=True, env=environment)
-        return done.stdout
+        return subprocess.run(command, capture_output=True, text=True).stdout
 
     def down(self) -> None:
-        """End all jobs and daemons, and remove the devices."""
+        """End all jobs and daemons, and remove their configuration and devices."""
         self.client("scancel", "--user", "root", "--signal=KILL", "--full")
         pids = self.folder / "pids"
         for pid in pids.read_text().split() if pids.exists() else ():
@@ -117,6 +118,8 @@ class Cluster:
                 os.killpg(int(pid), signal.SIGKILL)
         for number in range(GPUS):
             Path(f"/dev/pretend-gpu{number}").unlink(missing_ok=True)
+        for name in CONFIGS:
+            (HOME / name).unlink(missing_ok=True)
 
     def _daemon(self, command: list[str]) -> None:
         with (self.folder / f"{command[0]}.out").open("w") as out:
@@ -154,7 +157,5 @@ if __name__ == "__main__":
     cluster = Cluster(Path(sys.argv[2]))
     if sys.argv[1] == "up":
         cluster.up()
-        for name, value in cluster.environment.items():
-            print(f"export {name}={value}")
     else:
         cluster.down()

@@ -57,7 +57,7 @@ class Submitted:
         command += ["--default-resources", "slurm_partition=main", "mem_mb=700", "runtime=10"]
         command += more or ("--set-resources", "pretrain:mem_mb=900", "pretrain:runtime=10")
         command += ["--set-threads", "pretrain=1"]
-        environment = {**os.environ, **cluster.environment, "OMP_NUM_THREADS": "1"}
+        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
         for name in ("CUDA_VISIBLE_DEVICES", "MLFLOW_TRACKING_URI"):
             environment.pop(name, None)
         with self.log.open("w") as out:

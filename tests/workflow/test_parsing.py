@@ -109,13 +109,33 @@ def test_jobs_ask_for_a_gpu_where_they_would_use_one(
     assert found["report"] == set()
 
 
-def test_the_slurm_profile_is_complete(checkout: FinishedStudy) -> None:
+def training_under(profile: str, checkout: FinishedStudy, **environment: str) -> str:
+    """What a dry run under a cluster's profile says of a training."""
     done = checkout.snakemake(
-        "--dry-run", "--quiet", "host", "--profile", "workflow/profiles/slurm"
+        *("--dry-run", "--quiet", "host", "--profile", f"workflow/profiles/{profile}"),
+        environment=environment,
     )
     assert done.returncode == 0, done.stdout
-    training = done.stdout.partition("rule pretrain:")[2].partition("rule ")[0]
-    assert "runtime=1440" in training
+    return done.stdout.partition("rule pretrain:")[2].partition("rule ")[0]
+
+
+def test_the_slurm_profile_is_complete(checkout: FinishedStudy) -> None:
+    assert "runtime=1440" in training_under("slurm", checkout)
+
+
+def test_the_generic_profile_is_complete(checkout: FinishedStudy) -> None:
+    training = training_under("generic", checkout)
+    assert "gpu=1" in training and "mem_mb=16000" in training
+
+
+@pytest.mark.slow
+def test_the_kubernetes_profile_is_complete(checkout: FinishedStudy, tmp_path: Path) -> None:
+    """Its plugin is no part of the environment: installed aside, from the lock of `make kubernetes`."""
+    lock = CHECKOUT / "workflow" / "profiles" / "kubernetes" / "requirements.lock"
+    install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--require-hashes"]
+    subprocess.run([*install, "-r", str(lock), "--target", str(tmp_path)], check=True)
+    training = training_under("kubernetes", checkout, PYTHONPATH=str(tmp_path))
+    assert "gpu=1" in training and "mem_mb=16000" in training
 
 
 def test_lint_and_format_find_nothing(checkout: FinishedStudy) -> None:
