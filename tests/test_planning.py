@@ -155,3 +155,27 @@ def test_editing_a_method_moves_its_key_alone_and_a_comment_moves_none(tmp_path:
 def test_gpus_that_cannot_share_a_batch_are_refused_at_once(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"5 GPUs cannot share a batch of 64 .*\n.*batch_size"):
         planned(tmp_path, gpus_per_run=5)
+
+
+def test_a_folder_of_five_thousand_other_runs_is_not_searched(tmp_path: Path) -> None:
+    """Planning opens what it names; what lies beside it costs nothing."""
+    results = tmp_path / "results"
+    for number in range(5000):
+        (results / "runs" / "digits" / "simclr" / "default" / f"seed-{number}").mkdir(parents=True)
+    raw = {
+        "name": "small",
+        "datasets": {"digits": {}},
+        "methods": {"simclr": {}},
+        "results": str(results),
+    }
+    listed = []
+
+    def watch(event: str, arguments: tuple[object, ...]) -> None:
+        if event in ("os.listdir", "os.scandir") and str(results / "runs") in str(arguments[0]):
+            listed.append(str(arguments[0]))
+
+    sys.addaudithook(watch)
+    small = plan(parse_study(raw, "small"))
+    write(small)
+    assert len(small.runs) == 3
+    assert set(listed) <= {str(run.layout.root) for run in small.runs}

@@ -137,6 +137,13 @@ def _walk(root: Path) -> _Found:
             else:
                 found.other[suffix] += 1
     found.files.sort()
+    for file in found.files:
+        if not file.isascii() and os.fsencode(file).decode(errors="replace") != file:
+            raise UserError(
+                f"the name {os.fsencode(file)!r} is not UTF-8, so it can be neither stored nor shown",
+                where=str(root),
+                hint=f"Rename it; all of them: convmv -f latin1 -t utf8 -r --notest '{root}'",
+            )
     if not found.files:
         raise UserError(
             "the folder holds no images",

@@ -127,6 +127,13 @@ def test_one_class_and_no_images(tmp_path: Path, prepared: Prepare) -> None:
         prepared(source="folder", path=str(tmp_path / "none"))
 
 
+def test_a_name_that_is_not_utf_8_is_refused(tmp_path: Path, prepared: Prepare) -> None:
+    root = class_folder(tmp_path / "d", {"a": 5, "b": 5})
+    (root / "a").rename(os.fsdecode(os.fsencode(root) + b"/caf\xe9"))
+    with pytest.raises(UserError, match=r"caf\\xe9.*is not UTF-8"):
+        prepared(source="folder", path=str(root))
+
+
 def test_missing_path_names_the_neighbour(tmp_path: Path, prepared: Prepare) -> None:
     class_folder(tmp_path / "pictures", {"a": 1})
     with pytest.raises(UserError) as caught:
