@@ -24,7 +24,7 @@ ifneq ($(shell cat $(STAMP) 2>/dev/null),$(CURDIR))
 .PHONY: $(STAMP)
 endif
 
-.PHONY: help env report test test-all test-faults test-slurm peers kubernetes bench lint format lock clean
+.PHONY: help env report test test-all test-faults test-slurm peers bench lint format lock clean
 
 help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -51,12 +51,9 @@ test-slurm: $(STAMP) ## the Slurm profile against a real Slurm on this machine; 
 	fi
 	@pytest -m slurm
 
-peers: LOCK = benchmarks/requirements.lock
-peers: ## add the libraries that benchmarks/peers compares with to the environment
-kubernetes: LOCK = workflow/profiles/kubernetes/requirements.lock
-kubernetes: ## add Snakemake's plugin for Kubernetes to the environment
-peers kubernetes: $(STAMP)
-	@"$(BIN)/python" -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r $(LOCK)
+peers: $(STAMP) ## add the libraries that benchmarks/peers compares with to the environment
+	@"$(BIN)/python" -m pip install --quiet --disable-pip-version-check --no-deps \
+	  --require-hashes -r benchmarks/requirements.lock
 
 bench: $(STAMP) ## all benchmarks but those against peers, about half an hour on two idle cores
 	@for name in training augmentation evaluation data packing cost dag; do \
@@ -85,16 +82,14 @@ lock: ## resolve pyproject.toml anew into requirements.lock (UPGRADE=--upgrade f
 	   echo "# Made from pyproject.toml by 'make lock', installed by 'make env' with --require-hashes."; \
 	   cat requirements.lock.part; } > requirements.lock
 	@rm requirements.lock.part
-# What each group needs beyond the environment, at the environment's versions where they share a package.
-	@for group in peers:benchmarks kubernetes:workflow/profiles/kubernetes; do \
-	  name=$${group%%:*}; lock=$${group#*:}/requirements.lock; \
-	  uv pip compile --group $$name --constraint requirements.lock --universal --python-version 3.11 \
-	    --no-config --generate-hashes --no-header --no-annotate --no-emit-index-url --no-emit-find-links \
-	    --quiet --output-file $$lock.part; \
-	  { echo "# What 'make $$name' adds to the environment, with the SHA-256 of each of its files."; \
-	    python3 benchmarks/beyond.py requirements.lock $$lock.part; } > $$lock; \
-	  rm $$lock.part; \
-	done
+# What the peers need beyond the environment, at the environment's versions where they share a package.
+	@uv pip compile --group peers --constraint requirements.lock --universal --python-version 3.11 \
+	  --no-config --generate-hashes --no-header --no-annotate --no-emit-index-url --no-emit-find-links \
+	  --quiet --output-file benchmarks/requirements.lock.part
+	@{ echo "# What 'make peers' adds to the environment, with the SHA-256 of each of its files."; \
+	   python3 benchmarks/beyond.py requirements.lock benchmarks/requirements.lock.part; } \
+	  > benchmarks/requirements.lock
+	@rm benchmarks/requirements.lock.part
 
 clean: ## remove the environment and caches; results and reports stay
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis replearn.egg-info

@@ -124,18 +124,21 @@ def test_the_slurm_profile_is_complete(checkout: FinishedStudy) -> None:
 
 
 def test_the_generic_profile_is_complete(checkout: FinishedStudy) -> None:
-    training = training_under("generic", checkout)
-    assert "gpu=1" in training and "mem_mb=16000" in training
+    assert "mem_mb=16000" in training_under("generic", checkout)
 
 
-@pytest.mark.slow
-def test_the_kubernetes_profile_is_complete(checkout: FinishedStudy, tmp_path: Path) -> None:
-    """Its plugin is no part of the environment: installed aside, from the lock of `make kubernetes`."""
-    lock = CHECKOUT / "workflow" / "profiles" / "kubernetes" / "requirements.lock"
-    install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--require-hashes"]
-    subprocess.run([*install, "-r", str(lock), "--target", str(tmp_path)], check=True)
-    training = training_under("kubernetes", checkout, PYTHONPATH=str(tmp_path))
-    assert "gpu=1" in training and "mem_mb=16000" in training
+def test_the_pod_of_kubernetes_runs_the_workflow(checkout: FinishedStudy) -> None:
+    """Its command, taken from the manifest, as a dry run; the volume is where the checkout lies."""
+    folder = CHECKOUT / "workflow" / "profiles" / "kubernetes"
+    job = yaml.safe_load((folder / "job.yaml").read_text())
+    (container,) = job["spec"]["template"]["spec"]["containers"]
+    program, *arguments = container["command"]
+    assert program == "snakemake" and container["workingDir"].startswith(
+        container["volumeMounts"][0]["mountPath"]
+    )
+    done = checkout.snakemake(*arguments, "--dry-run", "--quiet", "host")
+    assert done.returncode == 0, done.stdout
+    assert "rule pretrain:" in done.stdout
 
 
 def test_lint_and_format_find_nothing(checkout: FinishedStudy) -> None:
