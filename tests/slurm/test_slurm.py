@@ -158,7 +158,7 @@ def test_a_training_over_its_time_limit_resumes_with_a_longer_one(
 ) -> None:
     """The limit is a minute for the first attempt and ten for the second; the training is longer than one."""
     study = copy_checkout(tmp_path / "study")
-    (study.root / "long.yaml").write_text(LONG % 150)
+    (study.root / "long.yaml").write_text(LONG % 1000)
     limits = (
         "--set-resources",
         "pretrain:mem_mb=900",
@@ -166,8 +166,8 @@ def test_a_training_over_its_time_limit_resumes_with_a_longer_one(
     )
     workflow = Submitted(study, cluster, "long.yaml", *limits)
     told = workflow.wait()
-    assert "TIMEOUT" in told or "failed" in told
+    assert "Trying to restart job" in told
     (pretrain,) = study.root.glob("results/runs/digits/byol/default/seed-0/*/pretrain.json")
-    assert json.loads(pretrain.read_text())["metrics"]["epochs"] == 150
+    assert json.loads(pretrain.read_text())["metrics"]["epochs"] == 1000
     logs = "".join(log.read_text() for log in study.root.glob("results/logs/pretrain/**/*.log"))
     assert "resuming after" in logs
