@@ -179,6 +179,11 @@ class Contest:
         return (made * case.steps)[: case.steps]
 
 
+def label(case: Case) -> str:
+    """The case in words."""
+    return f"{case.method}, {case.encoder}, {case.size}²×{case.channels}, batch {case.batch_size}"
+
+
 def compared(case: Case, device: str, rounds: int, **training: object) -> Row:
     """Images per second both ways, and their ratio over A B B A rounds."""
     with tempfile.TemporaryDirectory() as folder:
@@ -189,9 +194,8 @@ def compared(case: Case, device: str, rounds: int, **training: object) -> Row:
             ways.append(partial(_rate, work, contest.images, device))
         whole, alone = abba(*ways, rounds=rounds)
     ratio = paired_ratio(whole, alone)
-    name = f"{case.method}, {case.encoder}, {case.size}²×{case.channels}, batch {case.batch_size}"
     values = {"end to end": _median(whole), "model alone": _median(alone)}
-    return Row(name, values, "images/s", ratio, TARGET[device])
+    return Row(label(case), values, "images/s", ratio, TARGET[device])
 
 
 def switched(case: Case, device: str, rounds: int, ways: dict[str, dict[str, object]]) -> Row:
@@ -204,8 +208,7 @@ def switched(case: Case, device: str, rounds: int, ways: dict[str, dict[str, obj
             timed.append(partial(_rate, contest.end_to_end, contest.images, device))
         first, second = abba(*timed, rounds=rounds)
     values = dict(zip(ways, (_median(first), _median(second)), strict=True))
-    label = f"{case.method}, {case.encoder}, batch {case.batch_size}"
-    return Row(label, values, "images/s", paired_ratio(first, second))
+    return Row(label(case), values, "images/s", paired_ratio(first, second))
 
 
 def _rate(work: Callable[[], object], images: int, device: str) -> float:
@@ -219,7 +222,11 @@ def _median(values: list[float]) -> float:
 def measure(chosen: argparse.Namespace) -> list[Table]:
     keep_freed_memory()  # as the `replearn` command does
     rounds = 1 if chosen.quick else chosen.rounds
-    found = cases(chosen.device, chosen.quick)
+    found = [
+        case
+        for case in cases(chosen.device, chosen.quick)
+        if all(word in label(case) for word in chosen.only)
+    ]
     whole = Table(
         "Training from end to end ÷ its model alone",
         [compared(case, chosen.device, rounds) for case in found],
@@ -244,6 +251,9 @@ def measure(chosen: argparse.Namespace) -> list[Table]:
 def main() -> None:
     parser = options(__doc__ or "")
     parser.add_argument("--rounds", type=int, default=3, help="rounds of A B B A")
+    parser.add_argument(
+        "--only", nargs="*", default=[], help="cases with these words in their names"
+    )
     parser.add_argument(
         "--compile",
         nargs="*",

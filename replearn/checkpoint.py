@@ -32,11 +32,13 @@ class Position:
 
     Attributes:
         step: optimiser steps taken.
+        seconds: that they took, with everything around them, in all processes so far.
         neighbourhoods: of the samples, if the method mines.
         pending: losses and scalars [k] of the last k steps, which history does not have yet.
     """
 
     step: int = 0
+    seconds: float = 0.0
     neighbourhoods: Tensor | None = None
     pending: dict[str, Tensor] = field(default_factory=dict)
 
@@ -71,11 +73,12 @@ class Checkpoint:
         facts = {
             "key": self.key,
             "step": position.step,
+            "seconds": position.seconds,
             "history": history.mark(),
             "torch": torch.__version__,
-            "digest": _digest(held),
         }
-        content = save(held, metadata={"replearn": json.dumps(facts)})
+        sealed = {**facts, "digest": _digest(facts, held)}
+        content = save(held, metadata={"replearn": json.dumps(sealed)})
         write_bytes(self.path, content, keep=self.before)
 
     def load(
@@ -86,6 +89,9 @@ class Checkpoint:
         Returns:
             The position, and why files that were there were not used. Without a usable one method and
             optimiser are left alone, history is empty, and the position is the start.
+
+        Raises:
+            OSError: a file cannot be read at all; that says nothing about what it holds.
         """
         complaints = []
         for path in (self.path, self.before):
@@ -94,13 +100,15 @@ class Checkpoint:
                 history.resume(facts["history"])
             except FileNotFoundError:
                 continue
-            except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
+            except (SafetensorError, ValueError, KeyError, TypeError) as error:
                 complaints.append(f"{path.name} is not used: {error}")
                 continue
             load_tensors(method, _below("method.", tensors))
             _load_optimizer(optimizer, _below("optimizer.", tensors))
             pending = _below("pending.", tensors)
-            return Position(facts["step"], tensors.get("neighbourhoods"), pending), complaints
+            neighbourhoods = tensors.get("neighbourhoods")
+            position = Position(facts["step"], facts["seconds"], neighbourhoods, pending)
+            return position, complaints
         history.resume(None)
         return Position(), complaints
 
@@ -119,14 +127,14 @@ class Checkpoint:
             if facts.get("torch") != torch.__version__:
                 raise ValueError(f"it is from torch {facts.get('torch')}, not {torch.__version__}")
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        if facts.get("digest") != _digest(tensors):
+        if facts.pop("digest", None) != _digest(facts, tensors):
             raise ValueError("its content is not what was written")
         return facts, tensors
 
 
-def _digest(tensors: Mapping[str, Tensor]) -> str:
-    """SHA-256 of names, types, shapes and contents."""
-    digest = hashlib.sha256()
+def _digest(facts: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256 of the facts and of the tensors' names, types, shapes and contents."""
+    digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
     for name, tensor in sorted(tensors.items()):
         digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
         digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import sys
+import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
 
 from replearn import collector
-from replearn.errors import understood
+from replearn.errors import UserError, understood
 from replearn.launch import leads
 
 app = typer.Typer(
@@ -22,6 +25,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
+TELLING_SECONDS = 5.0
 STEPS = "Steps of the workflow"
 QUESTIONS = "Questions and tools"
 
@@ -88,7 +92,10 @@ def pretrain(
         def work() -> None:
             run_pretrain(run, open_prepared(dataset), layout, device)
 
-        return carry_out(run, work, (layout.encoder, layout.history, layout.pretrain), log=log)
+        busy = f"another process is training {run.id} here; two would write the same files"
+        lock = exclusive(layout.state / "lock", busy=busy) if launch.leads() else nullcontext()
+        with lock:
+            return carry_out(run, work, (layout.encoder, layout.history, layout.pretrain), log=log)
 
     if launch.is_rank():
         on_cpu = run.device == "cpu" or not gpus or not visible_devices()
@@ -97,11 +104,7 @@ def pretrain(
                 # The other ranks wait for this one; its end is the launcher's sign to end them.
                 sys.exit(launch.RECORDED)
         return
-    busy = f"another process is training {run.id} here; two would write the same files"
-    with (
-        exclusive(layout.state / "lock", busy=busy),
-        lease(run.device, gpus=gpus, jobs_per_gpu=run.jobs_per_gpu) as leased,
-    ):
+    with lease(run.device, gpus=gpus, jobs_per_gpu=run.jobs_per_gpu) as leased:
         ranks = launch.shareable(run.training.batch_size, len(leased.names))
         if ranks > 1 and run.options.trained:
             launch.run_ranks(sys.argv[1:], ranks)
@@ -365,6 +368,11 @@ def main(arguments: list[str] | None = None) -> Any:
             raise
         if leads():
             typer.echo(f"error: {told}", err=True)
+        elif isinstance(error, UserError):
+            # The first rank meets it too and tells; the launcher ends it when this one is gone.
+            time.sleep(TELLING_SECONDS)
+        else:
+            typer.echo(f"error: rank {os.environ['RANK']}: {told}", err=True)
         sys.exit(2)
     except KeyboardInterrupt:
         typer.echo("stopped", err=True)

@@ -106,6 +106,7 @@ class Plan:
     skipped: tuple[Mapping[str, str], ...]
     datasets: Mapping[str, Path]
     root: Path
+    on_error: str = "stop"
 
 
 def read_plan(path: str | Path) -> Plan:
@@ -127,6 +128,7 @@ def read_plan(path: str | Path) -> Plan:
             skipped=tuple(content.get("skipped", ())),
             datasets={name: _resolve(root, place) for name, place in content["datasets"].items()},
             root=root,
+            on_error=content.get("on_error", "record"),
         )
     except (KeyError, TypeError, AttributeError) as error:
         raise UserError(f"not a plan of a study ({error!r})", where=str(path)) from None
@@ -144,15 +146,24 @@ def collate(plan_json: str | Path, study_dir: str | Path, *, partial: bool = Fal
         partial: go on where files are missing; such runs are marked "missing".
 
     Raises:
-        UserError: a file of a finished run is missing or damaged (unless `partial`).
+        UserError: a file of a finished run is missing or damaged, or a run has failed in a study that
+            does not record failures (unless `partial`).
     """
     import pandas as pd
 
     plan = read_plan(plan_json)
+    stops = plan.on_error == "stop" and not partial
     numbers: list[dict[str, object]] = []
     rows: list[dict[str, object]] = []
     for run in plan.runs:
         row, found = _gather(plan.study, run, partial=partial)
+        if stops and row["status"] in ("failed", "diverged"):
+            raise UserError(
+                f"{run.name} has failed: {row['message']}",
+                where=str(run.directory),
+                hint="An earlier start with on_error: record left word of it. Set on_error: record again, or "
+                "let replearn retry forget it.",
+            )
         rows.append(row)
         numbers.extend(found)
     target = Path(study_dir)
@@ -254,6 +265,8 @@ def _gather(
         if family == "collapse":
             row["verdict"] = content["metrics"].get("verdict")
             row["rule"] = content["metrics"].get("rule")
+    if failed:  # A mean over seeds takes finished runs alone.
+        numbers = []
     row["status"] = "missing" if missing else status
     if missing:
         row["message"] = f"missing: {', '.join(missing)}"

@@ -50,6 +50,15 @@ def any_rank(flag: bool, device: torch.device) -> bool:
     return bool(mean_over_ranks(torch.tensor(float(flag), device=device)) > 0)
 
 
+def all_equal(value: int, device: torch.device) -> bool:
+    """Whether all ranks ask with the same number."""
+    if size() == 1:
+        return True
+    numbers = torch.tensor([value, -value], device=device)
+    dist.all_reduce(numbers, dist.ReduceOp.MAX)
+    return int(numbers[0]) == -int(numbers[1])
+
+
 def from_first(value: Tensor | None) -> Tensor | None:
     """Rank 0's tensor on every rank (all have one of its shape, or all have none)."""
     if size() > 1 and value is not None:

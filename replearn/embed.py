@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file
 from torch import Tensor
 
 from replearn.augment import clean, make_view
@@ -17,7 +16,7 @@ from replearn.config import RunConfig
 from replearn.data.captions import prompts
 from replearn.data.prepared import Part, PartName, PreparedDataset
 from replearn.data.stored import StoredImages
-from replearn.evaluate.features import write_tensors
+from replearn.evaluate.features import read_tensors, write_tensors
 from replearn.evaluate.protocol import ViewsProtocol
 from replearn.heads import tokenize
 from replearn.images import StreamedImages, chunk_size
@@ -74,7 +73,7 @@ def trained_method(
 ) -> Method:
     """A run's method with its trained tensors, ready to evaluate."""
     method = build_method(config, dataset.manifest)
-    load_tensors(method, load_file(encoder))
+    load_tensors(method, read_tensors(encoder))
     return on_device(method, device).eval()
 
 

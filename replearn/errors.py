@@ -17,6 +17,9 @@ _MACHINE = {
     errno.EMFILE: "Raise the limit of open files: ulimit -n 4096.",
     errno.ENFILE: "The system has no more open files to give.",
     errno.EIO: "The disk or the network file system fails; see dmesg.",
+    errno.ENOLCK: "The file system has no locks (flock); keep results on one that has.",
+    errno.ENOSYS: "The file system cannot do this; keep results on another one.",
+    errno.ETIMEDOUT: "The network file system does not answer; start again.",
     errno.ESTALE: "The network file system lost the file; start again.",
 }
 """Errors of the system that are not the program's, and what to do about each."""
@@ -66,7 +69,11 @@ def understood(error: BaseException) -> UserError | None:
         return error
     if isinstance(error, OSError) and error.errno in _MACHINE:
         return machine_fault(error, "cannot go on")
-    if type(error).__name__ == "OutOfMemoryError":  # torch's, which nothing here imports
+    # Errors of torch, which nothing here imports.
+    if type(error).__name__ in ("AcceleratorError", "DistBackendError"):
+        first = str(error).partition("\n")[0]
+        return MachineFault(f"the GPU, its driver or the network failed: {first}")
+    if type(error).__name__ == "OutOfMemoryError":
         return UserError(
             "the GPU's memory is full",
             hint="Lower training.batch_size, or jobs_per_gpu if it is above 1; or share each batch "

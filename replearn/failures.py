@@ -19,11 +19,14 @@ from typing import Literal
 from replearn.config import RunConfig
 from replearn.errors import Diverged, MachineFault, UserError, understood
 from replearn.jsonfile import read_json, write_json
+from replearn.launch import is_rank
 from replearn.provenance import provenance
 from replearn.wholefile import write_bytes
 
 WORD = "failure"
 """Metadata key of a safetensors file that holds word of a failure and nothing else."""
+UNMEASURED = ("wall_seconds", "peak_memory_mb", "device", "device_name", "device_uuid")
+"""What is not said of a step that was not done: it would enter the means."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +68,18 @@ def carry_out(
             work()
             return True
         except Exception as error:
-            if run.on_error != "record" or isinstance(understood(error), MachineFault):
+            known = understood(error)
+            # A rank whose peer failed sees a broken connection; what it was is for the peer to say.
+            secondary = known is None and is_rank()
+            if run.on_error != "record" or isinstance(known, MachineFault) or secondary:
                 raise
             failure = _failure(error, log)
+    elif run.on_error == "stop":
+        raise UserError(
+            f"the step before has failed: {failure.message}",
+            where=str(after),
+            hint="An earlier start with on_error: record left word of it; replearn retry forgets it.",
+        )
     print(f"recorded as a failure: {failure.message}", file=sys.stderr, flush=True)
     for path in outputs:
         _leave_word(path, run, failure)
@@ -142,6 +154,10 @@ def _leave_word(path: Path, run: RunConfig, failure: Failure) -> None:
             "run": run.identification,
             "protocol": {},
             "metrics": asdict(failure),
-            "provenance": provenance(time.time()),
+            "provenance": {
+                name: value
+                for name, value in provenance(time.time()).items()
+                if name not in UNMEASURED
+            },
         }
         write_json(path, content)

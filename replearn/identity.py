@@ -46,6 +46,12 @@ WITHOUT_EFFECT = frozenset(
 """Modules that cannot move a number: what they decide is in the resolved configuration, or in nothing."""
 
 
+OUTSIDE_THE_KEY = frozenset(
+    ("key", "variant", "evaluation", "device", "jobs_per_gpu", "on_error", "recipe", "supervision")
+)
+"""Parts of a run's configuration that may change while its key stays."""
+
+
 def canonical(value: Any) -> str:
     """JSON with sorted keys and no spaces: equal values give equal text."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
@@ -101,17 +107,7 @@ def run_key(config: Mapping[str, Any], sources: Mapping[str, str]) -> str:
         config: dump of the RunConfig; names for people, devices and evaluation do not count.
         sources: `training_sources` of its method.
     """
-    ignored = {
-        "key",
-        "variant",
-        "evaluation",
-        "device",
-        "jobs_per_gpu",
-        "on_error",
-        "recipe",
-        "supervision",
-    }
-    counted = {name: value for name, value in config.items() if name not in ignored}
+    counted = {name: value for name, value in config.items() if name not in OUTSIDE_THE_KEY}
     counted["dataset"] = counted["dataset"]["digest"]
     without_effect = ("monitor", "images")
     counted["training"] = {k: v for k, v in counted["training"].items() if k not in without_effect}

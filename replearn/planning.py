@@ -141,6 +141,7 @@ def summary(planned: Plan) -> dict[str, Any]:
         "description": study.description,
         "source": study.source,
         "experiment": study.tracking.experiment or study.name,
+        "on_error": study.on_error,
         "results": str(study.results),
         "report": str(planned.report),
         "datasets": {name: str(dataset.manifest) for name, dataset in planned.datasets.items()},

@@ -70,7 +70,7 @@ def pretrain(config: RunConfig, dataset: PreparedDataset, layout: RunLayout, dev
         history = History(layout.state / "history.jsonl", progress, recording=leads)
         monitor = build_monitor(config.training.monitor, dataset, part, device)
         if config.options.trained:
-            train(
+            started -= train(
                 method,
                 data,
                 training_optimizer(config, method, lr=budget.lr, fused=engine.fast),

@@ -10,6 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from replearn.identity import OUTSIDE_THE_KEY
 from replearn.jsonfile import read_json
 
 FAMILIES = ("knn", "linear", "collapse", "text")
@@ -23,17 +24,6 @@ HEADLINES = {
 
 VALIDATION = ("knn", "feature_std", "rank_me")
 """Names in the history that were measured on validation images; the rest is about training."""
-
-OUTSIDE_THE_KEY = (
-    "key",
-    "variant",
-    "evaluation",
-    "device",
-    "jobs_per_gpu",
-    "recipe",
-    "supervision",
-)
-"""Parts of a configuration that may change while the key stays, as a parameter must not."""
 
 LONGEST_TEXT = 60_000
 
@@ -88,7 +78,7 @@ def recorded(run: Mapping[str, Any], datasets: Mapping[str, str]) -> Record | No
         title=f"{cell}/seed-{run['seed']}",
         cell=cell,
         key=run["key"],
-        status=str(results["pretrain"]["metrics"].get("status", "ok")),
+        status=_status(results),
         start=times["pretrain"] - round(1000 * seconds),
         end=max(times.values()),
         params=flattened({k: v for k, v in config.items() if k not in OUTSIDE_THE_KEY}),
@@ -108,6 +98,12 @@ def recorded(run: Mapping[str, Any], datasets: Mapping[str, str]) -> Record | No
         ],
         content=hashlib.sha256(b"\0".join(texts)).hexdigest(),
     )
+
+
+def _status(results: Mapping[str, Any]) -> str:
+    """Of the training, or of the first evaluation that failed."""
+    told = (str(result["metrics"].get("status", "ok")) for result in results.values())
+    return next((status for status in told if status != "ok"), "ok")
 
 
 def flattened(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:

@@ -100,8 +100,12 @@ def store_uri(results: Path) -> str:
 
 
 def without_password(text: str) -> str:
-    """`text` with the passwords of the URIs in it replaced by stars."""
-    return re.sub(r"(//[^/\s:@]*:)[^\s/]*@", r"\1***@", text)
+    """`text` with the passwords and tokens of the URIs in it replaced by stars."""
+    text = re.sub(r"(//[^/\s:@]*:)[^\s/]*@", r"\1***@", text)
+    text = re.sub(r"(//)[^/\s:@]+@", r"\1***@", text)
+    return re.sub(
+        r"(?i)([?&][^=&\s]*(?:password|token|secret|key)[^=&\s]*=)[^&\s]+", r"\1***", text
+    )
 
 
 def _remote(uri: str) -> bool:

@@ -20,7 +20,7 @@ from replearn.augment import clean
 from replearn.batches import Augmentation, TrainingData, epoch_order, make_batch, own_rows
 from replearn.checkpoint import Checkpoint, Position
 from replearn.engine import Engine
-from replearn.errors import Diverged, UserError
+from replearn.errors import Diverged, MachineFault, UserError
 from replearn.history import History
 from replearn.images import TrainingImages, chunk_size
 from replearn.methods.base import Loss, Method
@@ -68,7 +68,7 @@ def train(
     history: History,
     on_epoch: Callable[[int], Mapping[str, float]],
     engine: Engine,
-) -> None:
+) -> float:
     """Train `method` in place, from its checkpoint if there is one.
 
     Args:
@@ -81,6 +81,9 @@ def train(
         history: receives a line every few steps and at the end of each epoch.
         on_epoch: measurements worth a curve, called with the number of finished epochs (on rank 0).
         engine: how a step is computed.
+
+    Returns:
+        Seconds that earlier processes spent on this training.
 
     Raises:
         UserError: the batch is larger than the data, or cannot be shared by the ranks.
@@ -105,7 +108,15 @@ def train(
     own = budget.batch_size // distributed.size()
     device, seed = data.images.device, augmentation.seed
     leads, alone = distributed.rank() == 0, distributed.size() == 1
+    started = time.monotonic()
     position, complaints = checkpoint.load(method, optimizer, history)
+    if not distributed.all_equal(position.step, device):
+        raise MachineFault(
+            "the ranks do not see the same checkpoint",
+            where=str(checkpoint.path.parent),
+            hint="Start again once all nodes see the same files.",
+        )
+    earlier = position.seconds
     for complaint in complaints:
         history.note(complaint)
     history.start(position.step * budget.batch_size)
@@ -155,8 +166,9 @@ def train(
                     continue
                 stop = stop or distributed.any_rank(terminated() is not None, device)
                 if line_ends:
-                    history.advance(window.images_seen)
+                    images_seen = window.images_seen
                     values = window.line()
+                    history.advance(images_seen, loss=values["loss"])
                     _require_finite(values["loss"], position.step)
                     if leads and epoch_ends:
                         values |= on_epoch(position.step // steps_per_epoch)
@@ -166,11 +178,13 @@ def train(
                         history.write(step=position.step, epoch=epochs, lr=lr, **values)
                 if leads and (epoch_ends or stop or time.monotonic() - last_save > SAVE_SECONDS):
                     position.pending = window.pending()
+                    position.seconds = earlier + time.monotonic() - started
                     checkpoint.save(method, optimizer, position, history)
                     last_save = time.monotonic()
                 if stop and position.step < steps:
                     _leave(history, position.step, terminated())
                 window.watch.restart()
+    return earlier
 
 
 class _Window:

@@ -79,8 +79,9 @@ def make_view(
     """One augmented, normalised view of each image.
 
     The parameters are a function of (seed, epoch, sample, number of the view), whatever batch the
-    sample is in. So are the pixels on a CPU, bit for bit if heights and widths are multiples of 4;
-    else, and on a GPU, to about 1e-6, because matrix products round by how a matrix lies in memory.
+    sample is in. So are the pixels on a CPU, bit for bit if heights and widths are multiples of 4 and
+    (with several threads) at most 128; else, and on a GPU, to about 1e-6, because matrix products and
+    means round by how they are cut into parts.
     They are computed in float32, under autocast too.
 
     Args:

@@ -78,10 +78,10 @@ def whole(archive: Archive, root: Path) -> bool:
     from torchvision.datasets.utils import check_integrity
 
     base = root / archive.base_folder
-    return all(
-        check_integrity(str(base / file), md5)
-        for file, md5 in [*archive.train_list, *archive.test_list]
-    )
+    files = [*archive.train_list, *archive.test_list]
+    if names := getattr(archive, "meta", None):
+        files.append((names["filename"], names["md5"]))
+    return all(check_integrity(str(base / file), md5) for file, md5 in files)
 
 
 def _download(url: str, file: Path, sha256: str) -> None:

@@ -13,7 +13,7 @@ from replearn.data import captions
 from replearn.data.archives import unpacked
 from replearn.data.options import Options
 from replearn.data.plan import Images, Plan, Rows, array_shape, array_split
-from replearn.errors import UserError
+from replearn.errors import UserError, machine_fault
 
 SHA256 = {
     "cifar10": "6d958be074577803d12ecdefd02955f39262c83c16fe9348329d7fe0b5c001ce",
@@ -85,7 +85,10 @@ def read_pickle(path: Path) -> dict[str, Any]:
             content = _DataOnly(file, encoding="latin1").load()
         if not isinstance(content, dict):
             raise pickle.UnpicklingError("it holds no mapping")
-    except (OSError, EOFError, ValueError, pickle.UnpicklingError) as error:
+    except OSError as error:
+        raise machine_fault(error, "cannot read the file", path) from None
+    # Damage can make an unpickler stumble over anything.
+    except Exception as error:
         raise UserError(f"not a file of CIFAR's ({error})", where=str(path)) from None
     return content
 

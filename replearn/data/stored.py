@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from replearn.data.plan import Images, Rows
-from replearn.errors import UserError
+from replearn.errors import UserError, machine_fault
 
 AT_ONCE = 1024
 """Most buffers that one call of the system may fill (IOV_MAX on Linux)."""
@@ -140,9 +140,7 @@ def _read_file(file: ImageFile, rows: Rows, out: Images, places: NDArray[np.intp
                         file.offset + row * size,
                     )
     except OSError as error:
-        raise UserError(
-            f"cannot read the images ({error.strerror or error})", where=str(file.path)
-        ) from error
+        raise machine_fault(error, "cannot read the images", file.path) from error
     except EOFError:
         raise UserError(
             "the file of images has been cut short",

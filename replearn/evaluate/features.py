@@ -40,9 +40,13 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     try:
         return load_file(path)
     except FileNotFoundError:
-        raise UserError("feature file not found", where=str(path)) from None
+        raise MachineFault("file not found", where=str(path)) from None
     except (SafetensorError, OSError) as error:
-        raise UserError(f"not a readable feature file ({error})", where=str(path)) from None
+        raise MachineFault(
+            f"not a readable file of tensors ({error})",
+            where=str(path),
+            hint="Delete it and start again; the step that made it runs anew.",
+        ) from None
 
 
 def write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:

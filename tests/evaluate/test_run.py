@@ -161,7 +161,7 @@ def test_selection_never_sees_the_test_images(tmp_path: Path) -> None:
     assert chosen("b") == before
     (directory / "test.safetensors").unlink()
     assert chosen("c") == before
-    with pytest.raises(UserError, match=r"test\.safetensors: feature file not found"):
+    with pytest.raises(UserError, match=r"test\.safetensors: file not found"):
         evaluate(directory, tmp_path / "c" / "select.json", tmp_path / "c", CONFIG, RUN)
 
 

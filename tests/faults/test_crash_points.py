@@ -33,6 +33,7 @@ def tried(folder: Path, arguments: list[str], cwd: Path | None = None) -> int:
     found = json.loads(done.stdout.splitlines()[-1])
     assert found["unlike"] == []
     assert found["kills"] == found["touches"] > 0
+    print(f"{found['kills']} kills: {arguments[0]}")  # shown by pytest -rP
     return int(found["kills"])
 
 
