@@ -82,11 +82,12 @@ class Entry:
         return float(np.mean(list(values.values()))) if values else None
 
     def column(self, name: str) -> list[object]:
-        """The known values of a column of the run table, of finished runs in the order of the seeds."""
-        return [run[name] for run in self.finished if run[name] is not None]
+        """The known values of a column of the run table, in the order of the seeds."""
+        return [run[name] for run in self.runs if run[name] is not None]
 
     def average(self, name: str) -> float | None:
-        known = [float(str(value)) for value in self.column(name)]
+        """The mean of a column over the finished runs that have a value."""
+        known = [float(str(run[name])) for run in self.finished if run[name] is not None]
         return float(np.mean(known)) if known else None
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import yaml
 
 from replearn.planning import Plan
 from tests.tiny_study import TRAINED, run_once, same, start
@@ -120,3 +121,45 @@ def test_two_jobs_of_one_run(tiny_study: Plan, tmp_path: Path) -> None:
         assert code == 0 or "another process is training" in text
         assert "Traceback" not in text
     same(whole, run_once(tiny_study, "simclr", tmp_path / "run"))
+
+
+LONG = """
+name: long
+datasets: {digits: {}}
+seeds: [0]
+encoder: {name: convnet, width: 16}
+training: {epochs: 200, batch_size: 128, monitor: {epochs: 10, bank: 200, queries: 50}}
+methods: {byol: }
+tracking: {enabled: false}
+"""
+
+
+def test_a_pod_that_is_told_to_end(tmp_path: Path) -> None:
+    """The command of the pod of Kubernetes as the first process of a namespace, as it is in a container."""
+    study = copy_checkout(tmp_path / "study")
+    (study.root / "long.yaml").write_text(LONG)
+    manifest = study.root / "workflow" / "profiles" / "kubernetes" / "job.yaml"
+    pod = yaml.safe_load(manifest.read_text())["spec"]["template"]["spec"]["containers"][0]
+    alone = ["unshare", "--mount", "--pid", "--fork", "--mount-proc"]
+    alone += [] if os.geteuid() == 0 else ["--map-root-user"]
+    if subprocess.run([*alone, "true"], capture_output=True).returncode:
+        pytest.skip("no namespaces may be made here")
+    command = [*alone, *pod["command"], *pod["args"], "--configfile", "long.yaml"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
+    with (study.root / "log").open("w") as log:
+        outside = subprocess.Popen(
+            command, cwd=study.root, env=environment, stdout=log, stderr=subprocess.STDOUT
+        )
+    saved = "results/runs/digits/byol/default/seed-0/*/state/checkpoint.safetensors"
+    while not list(study.root.glob(saved)):
+        assert outside.poll() is None, (study.root / "log").read_text()[-3000:]
+        time.sleep(0.05)
+    first = Path(f"/proc/{outside.pid}/task/{outside.pid}/children").read_text().split()[0]
+    os.kill(int(first), signal.SIGTERM)
+    assert outside.wait(timeout=120) == 143
+    (trained,) = study.root.glob("results/logs/pretrain/**/*.log")
+    assert "stopped by SIGTERM" in trained.read_text()
+    done = study.snakemake("--cores", "2", study="long.yaml")
+    assert done.returncode == 0, done.stdout[-3000:]
+    assert "resuming after" in trained.read_text()
