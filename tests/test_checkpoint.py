@@ -138,41 +138,28 @@ def of_another_torch(path: Path) -> None:
 DAMAGES = [shorter, emptied, flipped, header_flipped, of_another_key, of_another_torch]
 
 
+@pytest.mark.parametrize("damaged", [(CURRENT,), (CURRENT, BEFORE)])
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_a_checkpoint_that_is_not_whole_is_told_of_and_the_one_before_used(
     tiny_study: Plan,
     whole: RunLayout,
     cut: Path,
     damage: Callable[[Path], None],
+    damaged: tuple[str, ...],
     tmp_path: Path,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
+    """If that is damaged too, training starts afresh."""
     root = tmp_path / "run"
     shutil.copytree(cut, root)
-    damage(root / "state" / CURRENT)
-    same(whole, run_once(tiny_study, "byol", root))
-    told = capfd.readouterr().err
-    assert f"{CURRENT} is not used: " in told
-    assert f"resuming after {2 * STEPS_PER_EPOCH * 32:,} images" in told
-
-
-@pytest.mark.parametrize("damage", DAMAGES)
-def test_without_a_whole_checkpoint_training_starts_afresh(
-    tiny_study: Plan,
-    whole: RunLayout,
-    cut: Path,
-    damage: Callable[[Path], None],
-    tmp_path: Path,
-    capfd: pytest.CaptureFixture[str],
-) -> None:
-    root = tmp_path / "run"
-    shutil.copytree(cut, root)
-    for name in (CURRENT, BEFORE):
+    for name in damaged:
         damage(root / "state" / name)
     same(whole, run_once(tiny_study, "byol", root))
     told = capfd.readouterr().err
-    assert f"{CURRENT} is not used: " in told and f"{BEFORE} is not used: " in told
-    assert "resuming" not in told
+    for name in damaged:
+        assert f"{name} is not used: " in told
+    resumed = f"resuming after {2 * STEPS_PER_EPOCH * 32:,} images" in told
+    assert resumed == (BEFORE not in damaged)
 
 
 @pytest.mark.parametrize("damage", [shorter, emptied, Path.unlink])
