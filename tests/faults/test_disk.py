@@ -13,6 +13,7 @@ import pytest
 
 from replearn.layout import RunLayout
 from replearn.planning import Plan
+from tests.faults.namespaces import MOUNTS, alone
 from tests.tiny_study import command, run_once, same
 from tests.workflow_fixture import FinishedStudy
 
@@ -21,14 +22,10 @@ pytestmark = pytest.mark.faults
 
 def in_namespace(script: str) -> subprocess.CompletedProcess[str]:
     """Run a shell script where it may mount file systems that nobody else sees."""
-    mine = ["unshare", "--mount", *([] if os.geteuid() == 0 else ["--map-root-user"])]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    done = subprocess.run(
-        [*mine, "bash", "-euc", script], capture_output=True, text=True, env=environment
+    return subprocess.run(
+        [*alone(*MOUNTS), "bash", "-euc", script], capture_output=True, text=True, env=environment
     )
-    if "mount:" in done.stderr or "unshare:" in done.stderr:
-        pytest.skip(f"no file systems may be mounted here: {done.stderr.strip()[:200]}")
-    return done
 
 
 def mounted(folder: Path, size: str) -> str:

@@ -15,6 +15,7 @@ import pytest
 import yaml
 
 from replearn.planning import Plan
+from tests.faults.namespaces import FIRST_PROCESS, alone
 from tests.tiny_study import TRAINED, run_once, same, start
 from tests.workflow_fixture import SMOKE, FinishedStudy, copy_checkout
 
@@ -140,11 +141,7 @@ def test_a_pod_that_is_told_to_end(tmp_path: Path) -> None:
     (study.root / "long.yaml").write_text(LONG)
     manifest = study.root / "workflow" / "profiles" / "kubernetes" / "job.yaml"
     pod = yaml.safe_load(manifest.read_text())["spec"]["template"]["spec"]["containers"][0]
-    alone = ["unshare", "--mount", "--pid", "--fork", "--mount-proc"]
-    alone += [] if os.geteuid() == 0 else ["--map-root-user"]
-    if subprocess.run([*alone, "true"], capture_output=True).returncode:
-        pytest.skip("no namespaces may be made here")
-    command = [*alone, *pod["command"], *pod["args"], "--configfile", "long.yaml"]
+    command = [*alone(*FIRST_PROCESS), *pod["command"], *pod["args"], "--configfile", "long.yaml"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
     environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
     with (study.root / "log").open("w") as log:
