@@ -67,6 +67,8 @@ class TrainingConfig(Model):
     images: Literal["auto", "resident", "streamed"] = "auto"
     """Where the training images are: on the device, or on disk and streamed; "auto" decides by size."""
     monitor: MonitorConfig = MonitorConfig()
+    stop_on_collapse: bool = False
+    """End a training after two looks that saw a complete collapse, instead of spending its budget."""
 
 
 class OptimizerConfig(Model):

@@ -109,6 +109,7 @@ def run_key(config: Mapping[str, Any], sources: Mapping[str, str]) -> str:
     """
     counted = {name: value for name, value in config.items() if name not in OUTSIDE_THE_KEY}
     counted["dataset"] = counted["dataset"]["digest"]
-    without_effect = ("monitor", "images")
+    looks = () if counted["training"].get("stop_on_collapse") else ("monitor",)
+    without_effect = ("images", *looks)
     counted["training"] = {k: v for k, v in counted["training"].items() if k not in without_effect}
     return key_of(counted, sources)

@@ -30,7 +30,7 @@ from replearn.jsonfile import write_json
 from replearn.layout import RunLayout
 from replearn.methods.base import Method
 from replearn.methods.options import CLIPOptions
-from replearn.monitor import Monitor
+from replearn.monitor import Monitor, collapsed
 from replearn.optimizers import build_optimizer
 from replearn.progress import Progress
 from replearn.provenance import provenance
@@ -68,7 +68,9 @@ def pretrain(config: RunConfig, dataset: PreparedDataset, layout: RunLayout, dev
     leads = distributed.rank() == 0
     with Progress(steps * budget.batch_size, config.id, silent=not leads) as progress:
         history = History(layout.state / "history.jsonl", progress, recording=leads)
-        monitor = build_monitor(config.training.monitor, dataset, part, device)
+        monitor = build_monitor(
+            config.training.monitor, dataset, part, device, supervision=config.supervision
+        )
         if config.options.trained:
             started -= train(
                 method,
@@ -80,6 +82,7 @@ def pretrain(config: RunConfig, dataset: PreparedDataset, layout: RunLayout, dev
                 history=history,
                 on_epoch=lambda epoch: monitor.look(method, epoch),
                 engine=engine,
+                hopeless=lambda: config.training.stop_on_collapse and collapsed(history.path),
             )
         else:
             first = torch.cat(list(data.images.chunks(chunk_size(data.images.shape), FIT_IMAGES)))
@@ -99,7 +102,7 @@ def pretrain(config: RunConfig, dataset: PreparedDataset, layout: RunLayout, dev
             "schema": 1,
             "run": config.identification,
             "protocol": {"name": "pretrain", "version": 1},
-            "metrics": _metrics(config, method, history.path, epochs, steps * budget.batch_size),
+            "metrics": _metrics(config, method, history.path),
             "provenance": facts,
         },
     )
@@ -169,7 +172,12 @@ def training_optimizer(
 
 
 def build_monitor(
-    settings: MonitorConfig, dataset: PreparedDataset, part: Part, device: str
+    settings: MonitorConfig,
+    dataset: PreparedDataset,
+    part: Part,
+    device: str,
+    *,
+    supervision: str = "none",
 ) -> Monitor:
     """A monitor over evenly spaced training and validation images."""
     bank, queries = (
@@ -186,6 +194,7 @@ def build_monitor(
         std=tuple(manifest.std),
         classes=len(manifest.classes),
         every=settings.epochs,
+        supervision=supervision,
     )
 
 
@@ -198,14 +207,15 @@ def _moved(labels: np.ndarray[Any, Any] | None, device: str) -> Tensor | None:
     return None if labels is None else torch.from_numpy(np.ascontiguousarray(labels)).to(device)
 
 
-def _metrics(
-    config: RunConfig, method: Method, history: Path, epochs: int, images_seen: int
-) -> dict[str, Any]:
+def _metrics(config: RunConfig, method: Method, history: Path) -> dict[str, Any]:
     last = json.loads(history.read_bytes().splitlines()[-1]) if history.stat().st_size else {}
+    epochs, images_seen = last.get("epoch", 0.0), last.get("step", 0) * config.training.batch_size
+    budget = config.training.epochs if config.options.trained else 0
     return {
         "status": "ok",
         "supervision": config.supervision,
         "epochs": epochs,
+        "ended_early": bool(epochs < budget),
         "steps": last.get("step", 0),
         "images_seen": images_seen,
         "views_seen": images_seen * len(config.views),

@@ -22,7 +22,7 @@ HEADLINES = {
 }
 """Metrics worth a mean over seeds on the study's own run; the reports have the others."""
 
-VALIDATION = ("knn", "feature_std", "rank_me")
+VALIDATION = ("knn", "feature_std", "rank_me", "effective_rank")
 """Names in the history that were measured on validation images; the rest is about training."""
 
 LONGEST_TEXT = 60_000
@@ -127,7 +127,7 @@ def _curves(lines: list[dict[str, Any]]) -> Iterator[tuple[str, float, int, int]
     for line in lines:
         time, step = round(1000 * line["time"]), line["step"]
         for name, value in line.items():
-            if name not in ("time", "step") and value is not None:
+            if name not in ("time", "step") and isinstance(value, int | float):
                 group = "validation" if name in VALIDATION else "train"
                 yield f"{group}/{name}", float(value), time, step
 

@@ -66,8 +66,9 @@ def train(
     augmentation: Augmentation,
     checkpoint: Checkpoint,
     history: History,
-    on_epoch: Callable[[int], Mapping[str, float]],
+    on_epoch: Callable[[int], Mapping[str, float | str | None]],
     engine: Engine,
+    hopeless: Callable[[], bool] = lambda: False,
 ) -> float:
     """Train `method` in place, from its checkpoint if there is one.
 
@@ -81,6 +82,7 @@ def train(
         history: receives a line every few steps and at the end of each epoch.
         on_epoch: measurements worth a curve, called with the number of finished epochs (on rank 0).
         engine: how a step is computed.
+        hopeless: whether to end before the budget does, asked after each epoch (on rank 0).
 
     Returns:
         Seconds that earlier processes spent on this training.
@@ -130,6 +132,11 @@ def train(
     with _termination() as terminated:
         for epoch in range(position.step // steps_per_epoch, budget.epochs):
             done = position.step % steps_per_epoch
+            if done == 0 and distributed.any_rank(leads and hopeless(), device):
+                history.note(
+                    f"ended after {epoch} of {budget.epochs} epochs: the features collapsed"
+                )
+                break
             if done == 0:
                 _recluster(method, data, position, epoch, seed)
             random = generator(seed, "order", epoch)
@@ -167,7 +174,7 @@ def train(
                 stop = stop or distributed.any_rank(terminated() is not None, device)
                 if line_ends:
                     images_seen = window.images_seen
-                    values = window.line()
+                    values: dict[str, Any] = dict(window.line())
                     history.advance(images_seen, loss=values["loss"])
                     _require_finite(values["loss"], position.step)
                     if leads and epoch_ends:

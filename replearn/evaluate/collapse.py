@@ -137,6 +137,30 @@ def marchenko_pastur(n: int, d: int, *, grid: int = 20_000) -> Tensor:
     return x[torch.searchsorted(mass, wanted).clamp_max(grid - 1)].flip(0)
 
 
+def signs(h: Tensor, some: Tensor | None = None) -> dict[str, float | None]:
+    """The diagnostics that a verdict reads, quick enough for a look during training.
+
+    Args:
+        h: features of held-out images [n, d].
+        some: rows of them for the k-means; all if absent.
+    """
+    h = _matrix(h)
+    n, d = float(len(h)), float(h.shape[1])
+    if not bool(torch.isfinite(h).all()):
+        return {"n": n, "d": d, "finite": 0.0}
+    variances = spectrum(h)
+    return {
+        "n": n,
+        "d": d,
+        "finite": 1.0,
+        "feature_std": feature_std(h),
+        "relative_variance": _ratio(float(variances.sum()), float(h.mean(0).square().sum())),
+        "rank_me": rank_me(h),
+        "effective_rank": _effective_rank(variances),
+        "cluster_residual": cluster_residual(h if some is None else some),
+    }
+
+
 def diagnose(
     h: Tensor, *, views: Tensor | None = None, labels: Tensor | None = None, pairs: int = 2000
 ) -> dict[str, float | None]:
@@ -152,25 +176,18 @@ def diagnose(
         Names of the table in the documentation to numbers; None where one is not defined.
     """
     h = _matrix(h)
-    if not bool(torch.isfinite(h).all()):
-        return dict.fromkeys(NAMES) | {"n": float(len(h)), "d": float(h.shape[1]), "finite": 0.0}
-    variances, moments = spectrum(h), spectrum(h, centred=False)
     some = h[:: max(1, -(-len(h) // pairs))]
-    values: dict[str, float | None] = {
-        "n": float(len(h)),
-        "d": float(h.shape[1]),
-        "finite": 1.0,
-        "feature_std": feature_std(h),
-        "relative_variance": _ratio(float(variances.sum()), float(h.mean(0).square().sum())),
-        "rank_me": _rank_me(moments),
-        "effective_rank": _effective_rank(variances),
+    values = dict.fromkeys(NAMES) | signs(h, some)
+    if not values["finite"]:
+        return values
+    variances = spectrum(h)
+    values |= {
         "participation_ratio": _participation_ratio(variances),
         "stable_rank": _stable_rank(variances),
         "d90": float(_components_for(variances, 0.9)),
         "d99": float(_components_for(variances, 0.99)),
         "alpha_req": _alpha_req(variances),
         "uniformity": uniformity(some) if len(some) > 1 else None,
-        "cluster_residual": cluster_residual(some),
     }
     if views is not None and bool(torch.isfinite(views).all()):
         v = views.double()

@@ -31,18 +31,32 @@ def reconstruction_loss(x: Tensor, x_hat: Tensor) -> Tensor:
 
 
 class Autoencoder(Method):
-    """The encoder, a linear bottleneck and a convolutional decoder."""
+    """The encoder, a linear bottleneck and a convolutional decoder; or, `linear`, two matrices."""
+
+    projector: nn.Module
 
     def __init__(
         self, encoder: nn.Module, shape: EncoderShape, options: AutoencoderOptions
     ) -> None:
+        pixels = shape.channels * shape.size**2
+        if options.linear:
+            encoder = nn.Sequential(nn.Flatten(), nn.Linear(pixels, options.latent))
         super().__init__(encoder, shape)
-        self.projector = nn.Linear(shape.width, options.latent)
-        self.decoder = ImageDecoder(
-            options.latent, shape.channels, shape.size, options.decoder_width
-        )
+        self.decoder: nn.Module
+        if options.linear:
+            self.projector = nn.Identity()
+            image = (shape.channels, shape.size, shape.size)
+            self.decoder = nn.Sequential(nn.Linear(options.latent, pixels), nn.Unflatten(1, image))
+        else:
+            self.projector = nn.Linear(shape.width, options.latent)
+            self.decoder = ImageDecoder(
+                options.latent, shape.channels, shape.size, options.decoder_width
+            )
 
     def loss(self, batch: Batch) -> Loss:
         (x,) = batch.views
-        _, z = self.embed(x)
-        return Loss(reconstruction_loss(x, self.decoder(z)))
+        return Loss(reconstruction_loss(x, self.reconstruct(x)))
+
+    def reconstruct(self, images: Tensor) -> Tensor:
+        x_hat: Tensor = self.decoder(self.projector(self.encoder(images)))
+        return x_hat

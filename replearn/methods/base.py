@@ -104,6 +104,10 @@ class Method(nn.Module, ABC):
         h = self.encoder(images)
         return h, None if self.projector is None else self.projector(h)
 
+    def reconstruct(self, images: Tensor) -> Tensor | None:
+        """The images [n, c, h, w] as the method gives them back; None if it does not decode."""
+        return None
+
 
 def full_precision(loss: Callable[P, Tensor]) -> Callable[P, Tensor]:
     """Compute a loss outside autocast, with half-precision arguments as float32 and float64 as it is.

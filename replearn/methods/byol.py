@@ -28,14 +28,21 @@ def byol_loss(prediction: Tensor, target: Tensor) -> Tensor:
         ValueError: shapes differ or the batch is empty.
     """
     check_embeddings("byol_loss", prediction, target)
-    cosine = F.cosine_similarity(prediction, target.detach(), dim=1)
-    return (2 - 2 * cosine).mean()
+    return alignment_loss(prediction, target.detach())
+
+
+@full_precision
+def alignment_loss(prediction: Tensor, target: Tensor) -> Tensor:
+    """The same with a gradient to both sides, which a constant map minimises."""
+    return (2 - 2 * F.cosine_similarity(prediction, target, dim=1)).mean()
 
 
 class BYOL(Method):
     """Online encoder, projector and predictor; the target is an EMA of the first two.
 
-    BatchNorm statistics stay within a view, as in the paper.
+    BatchNorm statistics stay within a view, as in the paper. Each guard against collapse can be
+    taken away: the predictor; the EMA, which leaves the online network as its own target (SimSiam,
+    Chen & He, 2021); and the stop-gradient, which needs that target too.
     """
 
     projector: nn.Module
@@ -43,17 +50,33 @@ class BYOL(Method):
     def __init__(self, encoder: nn.Module, shape: EncoderShape, options: BYOLOptions) -> None:
         super().__init__(encoder, shape)
         self.projector = mlp(shape.width, options.hidden, options.output, layers=2)
-        self.predictor = mlp(options.output, options.predictor_hidden, options.output, layers=2)
-        self.target = frozen_copy(nn.Sequential(self.encoder, self.projector))
+        self.predictor = (
+            mlp(options.output, options.predictor_hidden, options.output, layers=2)
+            if options.predictor
+            else nn.Identity()
+        )
+        self.stop_gradient = options.stop_gradient
+        self.target = (
+            frozen_copy(nn.Sequential(self.encoder, self.projector))
+            if options.ema and options.stop_gradient
+            else None
+        )
         self.momentum = options.momentum
 
     def loss(self, batch: Batch) -> Loss:
-        online = nn.Sequential(self.encoder, self.projector, self.predictor)
-        first, second = self.apart(online, batch.views)
-        with torch.no_grad():
-            target_first, target_second = self.apart(self.target, batch.views)
-        return Loss(byol_loss(first, target_second) + byol_loss(second, target_first))
+        online = nn.Sequential(self.encoder, self.projector)
+        z = self.apart(online, batch.views)
+        first, second = self.apart(self.predictor, z)
+        if self.target is None:
+            target_first, target_second = z
+        else:
+            with torch.no_grad():
+                target_first, target_second = self.apart(self.target, batch.views)
+        if self.stop_gradient:
+            return Loss(byol_loss(first, target_second) + byol_loss(second, target_first))
+        return Loss(alignment_loss(first, target_second) + alignment_loss(second, target_first))
 
     def after_step(self, progress: float) -> None:
-        online = nn.Sequential(self.encoder, self.projector)
-        update_ema(self.target, online, cosine_momentum(self.momentum, progress))
+        if self.target is not None:
+            online = nn.Sequential(self.encoder, self.projector)
+            update_ema(self.target, online, cosine_momentum(self.momentum, progress))

@@ -73,6 +73,8 @@ class AutoencoderOptions(MethodOptions):
     """Width of the bottleneck z."""
     decoder_width: Width = 32
     """Channels of the decoder's last stage."""
+    linear: bool = False
+    """Encoder and decoder are one matrix each, whatever the study's encoder."""
 
 
 class TripletOptions(MethodOptions):
@@ -98,6 +100,8 @@ class SupConOptions(MethodOptions):
     paper: ClassVar[str] = "Khosla et al. 2020"
     temperature: Temperature = 0.1
     """τ = 0.1 (section 4 of the paper)."""
+    positives: Annotated[int, Field(ge=1)] | None = None
+    """Positives of an anchor: its own other views first, then drawn from its class; all of them if absent."""
     hidden: Width = 2048
     output: Width = 128
 
@@ -125,6 +129,11 @@ class BYOLOptions(MethodOptions):
     hidden: Width = 4096
     output: Width = 256
     predictor_hidden: Width = 4096
+    predictor: bool = True
+    ema: bool = True
+    """Without it the online network is its own target, as in SimSiam (table 5 of the paper: "no target")."""
+    stop_gradient: bool = True
+    """Without it the gradient also flows through the target, which then is the online network."""
 
 
 class DINOOptions(MethodOptions):

@@ -55,6 +55,11 @@ class PCA(Reference):
             principal_components(flat - mean, self.encoder.components.shape[0])
         )
 
+    def reconstruct(self, images: Tensor) -> Tensor:
+        flat = self.encoder(images) @ self.encoder.components + self.encoder.mean
+        pixels: Tensor = flat.view_as(images)
+        return pixels
+
 
 class LinearMap(nn.Module):
     """x ↦ C (x − mean) on flattened images."""

@@ -26,13 +26,15 @@ from replearn.methods.options import SupConOptions
 
 
 @full_precision
-def sup_con(z: Tensor, labels: Tensor, temperature: float) -> Tensor:
+def sup_con(z: Tensor, labels: Tensor, temperature: float, chosen: Tensor | None = None) -> Tensor:
     """Supervised contrastive loss, mean over anchors that have a positive (0 if none has).
 
     Args:
         z: [n, d] embeddings of all views, not necessarily normalised.
         labels: int64 [n].
         temperature: τ.
+        chosen: bool [n, n], which of its class's images are an anchor's positives; all if absent. The others
+            stay in the denominator.
 
     Raises:
         ValueError: shapes do not match, the batch is empty or τ ≤ 0.
@@ -46,9 +48,34 @@ def sup_con(z: Tensor, labels: Tensor, temperature: float) -> Tensor:
     logits = (z @ z.T / temperature).masked_fill(itself, -torch.inf)
     log_probability = F.log_softmax(logits, dim=1).masked_fill(itself, 0.0)  # [n, n]
     positives = (labels[:, None] == labels[None, :]) & ~itself
+    if chosen is not None:
+        positives &= chosen
     count = positives.sum(1)
     per_anchor = -(log_probability * positives).sum(1) / count.clamp(min=1)
     return per_anchor.sum() / (count > 0).sum().clamp(min=1)
+
+
+def choose_positives(labels: Tensor, images: Tensor, draws: Tensor, most: int) -> Tensor:
+    """At most so many positives for each anchor: other views of its image first, then drawn ones.
+
+    Args:
+        labels, images: int64 [n], class and image of each view.
+        draws: [n] uniform numbers, one for each view.
+        most: how many.
+
+    Returns:
+        bool [n, n], a row for each anchor; never the anchor itself.
+    """
+    itself = torch.eye(len(labels), dtype=torch.bool, device=labels.device)
+    allowed = (labels[:, None] == labels[None, :]) & ~itself
+    # One number for each pair, as if drawn: a column's number turned by the row's.
+    order = (
+        draws[None, :] + 0.6180339887 * torch.arange(len(draws), device=draws.device)[:, None]
+    ) % 1.0
+    order = order - (images[:, None] == images[None, :]).to(order.dtype)
+    order = order.masked_fill(~allowed, torch.inf)
+    best = order.topk(min(most, len(labels)), largest=False).indices
+    return torch.zeros_like(allowed).scatter_(1, best, True) & allowed
 
 
 class SupCon(Method):
@@ -60,6 +87,7 @@ class SupCon(Method):
         super().__init__(encoder, shape)
         self.projector = mlp(shape.width, options.hidden, options.output, layers=2)
         self.temperature = options.temperature
+        self.positives = options.positives
 
     def loss(self, batch: Batch) -> Loss:
         assert batch.labels is not None
@@ -67,4 +95,15 @@ class SupCon(Method):
         assert z is not None
         views = len(batch.views)
         z = torch.cat([gather(view) for view in z.chunk(views)])
-        return Loss(sup_con(z, gather(batch.labels).repeat(views), self.temperature))
+        labels = gather(batch.labels).repeat(views)
+        chosen = None
+        if self.positives is not None:
+            images = torch.arange(len(labels) // views, device=z.device).repeat(views)
+            draws = (gather(batch.draws)[:, 0] + _turns(views, z)).reshape(-1) % 1.0
+            chosen = choose_positives(labels, images, draws, self.positives)
+        return Loss(sup_con(z, labels, self.temperature, chosen))
+
+
+def _turns(views: int, like: Tensor) -> Tensor:
+    """An offset [views, 1] that gives each view of an image a uniform number of its own."""
+    return torch.arange(views, device=like.device)[:, None] * 0.7548776662
