@@ -280,6 +280,38 @@ def report(plan: PlanArgument, output: OutputOption, partial: PartialOption = Fa
 
 
 @app.command(rich_help_panel=STEPS)
+def judge(
+    claim: Annotated[Path, typer.Argument(help="A claim in YAML, of config/claims.")],
+    plan: PlanArgument,
+    output: OutputOption,
+) -> None:
+    """Say whether a claim's finished study supports it."""
+    from replearn.claims.claim import load_claim
+    from replearn.claims.judge import effect_words
+    from replearn.claims.judge import judge as run_judge
+    from replearn.jsonfile import write_json
+
+    found = run_judge(load_claim(claim), plan, plan.parent)
+    write_json(output, found)
+    typer.echo(f"{found['sentence']}\n  {found['verdict']}")
+    for finding in found["findings"]:
+        typer.echo(f"  {finding['verdict']:13s}{finding['says']}")
+        for part in finding["parts"]:
+            typer.echo(f"{'':17s}{part['says']}: {effect_words(part)}, wanted {part['wanted']}")
+
+
+@app.command(rich_help_panel=STEPS)
+def claims(
+    verdicts: Annotated[list[Path], typer.Argument(help="claim.json of each claim.")],
+    output: Annotated[Path, typer.Option(help="The HTML page; tables go beside it.")],
+) -> None:
+    """Write the page of all claims: the statement, the experiment, the effect, the verdict."""
+    from replearn.report.claims import write_page
+
+    write_page(verdicts, output)
+
+
+@app.command(rich_help_panel=STEPS)
 def track(
     plan: PlanArgument,
     receipt: Annotated[Path, typer.Option(help="JSON file that says what was synced.")],

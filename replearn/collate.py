@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
 CEILING = "supervised"
 """The trained row that gives the scale rather than competes; the untrained ones are its floors."""
+NO_CURVES = ("time", "step", "epoch", "seconds", "lr")
+"""What a line of history says beside its curves."""
 FAMILIES = ("knn", "linear", "collapse", "text")
 
 RESULT_TYPES = {
@@ -265,6 +268,8 @@ def _gather(
         if family == "collapse":
             row["verdict"] = content["metrics"].get("verdict")
             row["rule"] = content["metrics"].get("rule")
+    if pretrain:
+        numbers += _last_epoch(identity, run.directory / "history.jsonl", pretrain)
     if failed:  # A mean over seeds takes finished runs alone.
         numbers = []
     row["status"] = "missing" if missing else status
@@ -291,6 +296,25 @@ def _training_columns(pretrain: Mapping[str, Any]) -> dict[str, object]:
     row |= {name: _text(provenance.get(name)) for name in described.split()}
     row["train_seconds"] = provenance.get("wall_seconds")
     return row
+
+
+def _last_epoch(
+    identity: dict[str, object], history: Path, pretrain: Mapping[str, Any]
+) -> list[dict[str, object]]:
+    """Means of the training's own curves over its last epoch, as the family "training"."""
+    if not history.is_file():
+        return []
+    lines = [json.loads(line) for line in history.read_bytes().splitlines()]
+    end = max((line["epoch"] for line in lines), default=0)
+    values: dict[str, list[float]] = {}
+    for line in lines:
+        if line["epoch"] > end - 1:
+            for name, value in line.items():
+                if isinstance(value, int | float) and name not in NO_CURVES:
+                    values.setdefault(name, []).append(value)
+    means = {name: sum(found) / len(found) for name, found in values.items()}
+    content = {"metrics": means, "protocol": pretrain.get("protocol", {})}
+    return _numbers(identity, "training", content)
 
 
 def _text(value: object) -> object:

@@ -153,8 +153,10 @@ class Standings:
         within = replace(interval, low=max(0.0, interval.low), high=min(1.0, interval.high))
         return replace(summary, interval=within)
 
-    def compare(self, a: Entry, b: Entry, metric: Metric) -> Comparison | None:
-        """Is a better than b? None where either has no value."""
+    def compare(
+        self, a: Entry, b: Entry, metric: Metric, *, margin: float = 0.0
+    ) -> Comparison | None:
+        """Is a better than b by more than the margin? None where either has no value."""
         left, right = a.values.get(metric), b.values.get(metric)
         if not left or not right:
             return None
@@ -168,6 +170,7 @@ class Standings:
             uneven=bool({a.name, b.name} & noise.uneven),
             deterministic=(a.deterministic, b.deterministic),
             correct=both,
+            margin=margin,
         )
 
     def pairs(

@@ -52,6 +52,11 @@ def feature_std(h: Tensor) -> float:
     return float(unit.std(0, correction=0).mean()) * math.sqrt(h.shape[1])
 
 
+def direction_variance(h: Tensor) -> float:
+    """1 − ‖E h/‖h‖‖²: variance of the directions; 0 if all are one, whatever their lengths, 1 if balanced."""
+    return 1 - float(F.normalize(_matrix(h), dim=1).mean(0).square().sum())
+
+
 def rank_me(h: Tensor) -> float:
     """exp(−Σ p ln p), p = s / Σ s + 1e-7 of the uncentred singular values (RankMe, eq. 1).
 
@@ -154,6 +159,7 @@ def signs(h: Tensor, some: Tensor | None = None) -> dict[str, float | None]:
         "d": d,
         "finite": 1.0,
         "feature_std": feature_std(h),
+        "direction_variance": direction_variance(h),
         "relative_variance": _ratio(float(variances.sum()), float(h.mean(0).square().sum())),
         "rank_me": rank_me(h),
         "effective_rank": _effective_rank(variances),
@@ -207,6 +213,7 @@ NAMES = (
     "d",
     "finite",
     "feature_std",
+    "direction_variance",
     "relative_variance",
     "rank_me",
     "effective_rank",

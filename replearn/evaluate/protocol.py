@@ -84,7 +84,7 @@ class CollapseProtocol(Protocol):
     """Diagnostics of the features of held-out images, in double precision."""
 
     name: Literal["collapse"] = "collapse"
-    version: Literal[1] = 1
+    version: Literal[2] = 2
     images: Annotated[int, Field(ge=2)] = 10_000
     """At most this many test images, evenly spaced."""
     pairs: Count = 2_000

@@ -17,6 +17,8 @@ Metrics = Mapping[str, float | None]
 CONSTANT_STD = 0.1
 CONSTANT_VARIANCE = 0.05
 CONSTANT_RANK = 2.0
+ONE_DIRECTION = 0.02
+ONE_DIRECTION_RANK = 2.0
 FEW_DIRECTIONS = 0.1
 FEWEST_DIRECTIONS = 2.5
 CLUSTER_RESIDUAL = 0.01
@@ -43,7 +45,9 @@ def verdict(
     1. diverged: training did, or a feature is not a finite number.
     2. complete collapse, of encoder or projector: feature_std < 0.1, and the variance is below 5 %
        of the squared mean or rank_me below 2. (feature_std alone would flag random ResNets, whose
-       common mean is large.)
+       common mean is large.) Losses of cosine similarities leave the length of a projector's output
+       free, so it has also collapsed if its directions are one: direction_variance < 0.02, and
+       effective_rank < 2, the variation being along that direction.
     3. cluster collapse, of an encoder trained without labels or captions: 20 centres explain 99 %
        of the variance, which is not just a line (effective rank ≥ 1.5).
     4. dimensional collapse, of such an encoder: both effective_rank and rank_me are below a tenth
@@ -66,7 +70,7 @@ def verdict(
         if metrics.get("finite") == 0:
             return Verdict("diverged", f"features of the {name} are not finite numbers")
     for name, metrics in named:
-        rule = _constant(metrics)
+        rule = _constant(metrics) or (_one_direction(metrics) if name == "projector" else None)
         if rule:
             return Verdict("complete", f"the {name} maps all images to about one point: {rule}")
     if supervision == "none":
@@ -98,6 +102,16 @@ def _constant(metrics: Metrics) -> str | None:
     if rank is not None and rank < CONSTANT_RANK:
         return f"feature_std {spread:.2g} < {CONSTANT_STD} and rank_me {rank:.3g} < {CONSTANT_RANK}"
     return None
+
+
+def _one_direction(metrics: Metrics) -> str | None:
+    spread, rank = metrics.get("direction_variance"), metrics.get("effective_rank")
+    if spread is None or rank is None or spread >= ONE_DIRECTION or rank >= ONE_DIRECTION_RANK:
+        return None
+    return (
+        f"direction_variance {spread:.2g} < {ONE_DIRECTION}"
+        f" and effective_rank {rank:.3g} < {ONE_DIRECTION_RANK}"
+    )
 
 
 def _clustered(metrics: Metrics) -> str | None:

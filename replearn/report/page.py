@@ -52,7 +52,7 @@ def render(study: StudyFiles, *, source: str = "") -> str:
     protocols = study.protocols()
     states = study.runs["status"].value_counts().to_dict()
     return (
-        _environment()
+        environment()
         .get_template("report.html")
         .render(
             study=study,
@@ -83,7 +83,8 @@ def _heads(words: Iterable[str]) -> list[str]:
     return list(dict.fromkeys(text.split(":")[0] for text in words))
 
 
-def _environment() -> Environment:
+def environment() -> Environment:
+    """Templates of the report, strict about names, escaping what they are given."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(

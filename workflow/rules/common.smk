@@ -1,7 +1,8 @@
-"""The study of this invocation, planned once; what the rules share."""
+"""The studies of this invocation, planned once; what the rules share."""
 
 import os
 import sys
+from functools import wraps
 from pathlib import Path
 
 # Jobs run the very code that planned them, with the Python that runs Snakemake unless a rule's
@@ -20,71 +21,100 @@ for variable, folder in (
     os.environ[variable] = os.pathsep.join(dict.fromkeys([str(folder), *others]))
 
 from replearn import collector
+from replearn.claims.claim import SIZES, claim_files, study_name
 from replearn.config import load_study
 from replearn.devices import visible_devices
 from replearn.errors import UserError
 from replearn.identity import key_of, source_digests
 from replearn.locks import attend
 from replearn.methods.options import METHODS
-from replearn.planning import plan, protocol_keys, write
+from replearn.planning import plan, write
+from replearn.studies import Studies
 from replearn.tracking import forget_stale_receipt
 
 # Snakemake keeps what it makes of each job until it ends: there is next to no garbage to search for.
 collector.rarely()
 
 
+CLAIMS = claim_files(CHECKOUT / "config" / "claims")
+OVERRIDES = dict(workflow.config_settings.config)
+SIZE = str(OVERRIDES.pop("size", SIZES[0]))
+
+
+def told(function):
+    """`function`, its user's mistakes told by their message alone and not with a place in this file."""
+
+    @wraps(function)
+    def telling(*arguments):
+        try:
+            return function(*arguments)
+        except UserError as error:
+            print(f"error: {error}", file=sys.stderr)
+            sys.exit(2)
+
+    return telling
+
+
+@told
 def planned():
-    """The study of --configfile (config/config.yaml without), changed by --config, and its plan.
+    """The studies of this invocation; files of a plan are written when it is made."""
+    if workflow.is_main_process:
+        attend(Path(".snakemake"))
+    return Studies(plan(own_study()), CLAIMS, SIZE, OVERRIDES, on_plan=prepared)
+
+
+def own_study():
+    """The study of --configfile (config/config.yaml without), changed by --config.
 
     Snakemake's own `configfile:` would merge the default study into the one that was asked for.
     """
     files = workflow.config_settings.configfiles or [
         CHECKOUT / "config" / "config.yaml"
     ]
-    overrides = dict(workflow.config_settings.config)
-    try:
-        if len(files) > 1:
-            raise UserError(f"one study at a time, not {len(files)} config files")
-        file = Path(files[0])
-        if file.is_relative_to(Path.cwd()):
-            file = file.relative_to(Path.cwd())
-        result = plan(load_study(file, overrides))
-        if workflow.is_main_process:
-            attend(Path(".snakemake"))
-            write(result)
-            forget_stale_receipt(
-                result.study_directory / "mlflow.json", result.study.results
-            )
-        return result
-    except UserError as error:
-        # The message alone: Snakemake would add where in this file the error was noticed.
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+    if len(files) > 1:
+        raise UserError(f"one study at a time, not {len(files)} config files")
+    file = Path(files[0])
+    if file.is_relative_to(Path.cwd()):
+        file = file.relative_to(Path.cwd())
+    return load_study(file, OVERRIDES)
 
 
+def prepared(made):
+    """Write what the jobs of a plan read."""
+    if workflow.is_main_process:
+        write(made)
+        forget_stale_receipt(made.study_directory / "mlflow.json", made.study.results)
+
+
+@told
 def manifest_of(wildcards):
     """The dataset's manifest; its digest is part of the run's key, its time stamp says nothing."""
-    return ancient(PLAN.datasets[wildcards.dataset].manifest)
+    datasets = STUDIES.of_run(wildcards.key).datasets
+    return ancient(datasets[wildcards.dataset].manifest)
 
 
+@told
 def length_of(wildcards):
     """How long a training takes, roughly: the scheduler starts long ones first."""
-    run = RUNS.get(wildcards.key)
-    if run is None or not run.config.options.trained:
+    config = STUDIES.run(wildcards.key).config
+    if not config.options.trained:
         return 1
-    return 1 + run.config.training.epochs * max(1, len(run.config.views))
+    return 1 + config.training.epochs * max(1, len(config.views))
 
 
+@told
 def gpus_of(wildcards, wanted=1):
     """GPUs that a job asks for: none if it would stay on the CPU anyway, so that no limit slows it."""
-    if PLAN.study.device == "auto" and workflow.local_exec:
+    device = STUDIES.of_run(wildcards.key).study.device
+    if device == "auto" and workflow.local_exec:
         return min(wanted, len(visible_devices()))
-    return 0 if PLAN.study.device == "cpu" else wanted
+    return 0 if device == "cpu" else wanted
 
 
+@told
 def training_gpus_of(wildcards):
     """GPUs that share a training."""
-    return gpus_of(wildcards, PLAN.study.gpus_per_run)
+    return gpus_of(wildcards, STUDIES.of_run(wildcards.key).study.gpus_per_run)
 
 
 def evaluations_of(plan):
@@ -100,16 +130,31 @@ def code_of(module):
     return key_of(source_digests([module]), [path.read_text() for path in templates])
 
 
-PLAN = planned()
-RUNS = {run.config.key: run for run in PLAN.runs}
-RESULTS = PLAN.study.results
-LOGS = RESULTS / "logs"
-RECEIPTS = [PLAN.study_directory / "mlflow.json"] if PLAN.study.tracking.enabled else []
+def receipts_of(plan):
+    """The file that says that a study is in MLflow, if it is to be there."""
+    return [plan.study_directory / "mlflow.json"] if plan.study.tracking.enabled else []
 
-FEATURES_KEY, EVALUATION_KEY = protocol_keys(PLAN.study.evaluation)
+
+def of_study(what):
+    """Of the study that a job's wildcard names, `what` of its plan."""
+
+    @told
+    def found(wildcards):
+        return what(STUDIES[wildcards.study])
+
+    return found
+
+
+STUDIES = planned()
+PLAN = STUDIES.own
+RESULTS, REPORTS = PLAN.study.results, PLAN.study.reports
+LOGS = RESULTS / "logs"
+
+STUDY = f"{RESULTS}/studies/{{study}}"
+PLAN_FILE = f"{STUDY}/plan.json"
 RUN = f"{RESULTS}/runs/{{dataset}}/{{method}}/{{variant}}/seed-{{seed}}/{{key}}"
-FEATURES = f"{RUN}/features-{FEATURES_KEY}"
-EVALUATION = f"{FEATURES}/evaluation-{EVALUATION_KEY}"
+FEATURES = f"{RUN}/features-{{features}}"
+EVALUATION = f"{FEATURES}/evaluation-{{evaluation}}"
 RUN_LOG = "{dataset}/{method}/{variant}/seed-{seed}-{key}.log"
 # Everything in it that matters is in the key, and hence in its path.
 CONFIG = ancient(f"{RUN}/config.json")
@@ -125,3 +170,6 @@ wildcard_constraints:
     variant=r"[A-Za-z0-9][A-Za-z0-9_.-]*",
     seed=r"[0-9]+",
     key=r"[0-9a-f]{12}",
+    features=r"[0-9a-f]{12}",
+    evaluation=r"[0-9a-f]{12}",
+    study=r"[A-Za-z0-9][A-Za-z0-9_.-]*",

@@ -7,7 +7,7 @@ rule select:
     output:
         select=f"{EVALUATION}/select.json",
     log:
-        f"{LOGS}/select/{FEATURES_KEY}-{EVALUATION_KEY}/{RUN_LOG}",
+        f"{LOGS}/select/{{features}}-{{evaluation}}/{RUN_LOG}",
     conda:
         "../../environment.yml"
     resources:
@@ -34,7 +34,7 @@ rule evaluate:
         collapse=f"{EVALUATION}/collapse.json",
         predictions=f"{EVALUATION}/predictions.safetensors",
     log:
-        f"{LOGS}/evaluate/{FEATURES_KEY}-{EVALUATION_KEY}/{RUN_LOG}",
+        f"{LOGS}/evaluate/{{features}}-{{evaluation}}/{RUN_LOG}",
     conda:
         "../../environment.yml"
     resources:
@@ -54,7 +54,7 @@ rule text:
     output:
         text=f"{EVALUATION}/text.json",
     log:
-        f"{LOGS}/text/{FEATURES_KEY}-{EVALUATION_KEY}/{RUN_LOG}",
+        f"{LOGS}/text/{{features}}-{{evaluation}}/{RUN_LOG}",
     conda:
         "../../environment.yml"
     params:

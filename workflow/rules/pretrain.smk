@@ -31,7 +31,7 @@ rule embed:
         test=f"{FEATURES}/test.safetensors",
         views=f"{FEATURES}/views.safetensors",
     log:
-        f"{LOGS}/embed/{FEATURES_KEY}/{RUN_LOG}",
+        f"{LOGS}/embed/{{features}}/{RUN_LOG}",
     conda:
         "../../environment.yml"
     resources:
@@ -51,7 +51,7 @@ rule embed_text:
     output:
         text=f"{FEATURES}/text.safetensors",
     log:
-        f"{LOGS}/embed_text/{FEATURES_KEY}/{RUN_LOG}",
+        f"{LOGS}/embed_text/{{features}}/{RUN_LOG}",
     wildcard_constraints:
         method="|".join(CAPTIONED),
     conda:

@@ -7,16 +7,14 @@ localrules:
 
 rule collate:
     input:
-        plan=PLAN.file,
-        metrics=list(evaluations_of(PLAN)),
+        plan=PLAN_FILE,
+        metrics=of_study(lambda plan: list(evaluations_of(plan))),
     output:
-        results=PLAN.study_directory / "results.parquet",
-        runs=PLAN.study_directory / "runs.parquet",
-        tables=multiext(
-            f"{PLAN.study_directory}/tables/comparison", ".html", ".md", ".tex", ".csv"
-        ),
+        results=f"{STUDY}/results.parquet",
+        runs=f"{STUDY}/runs.parquet",
+        tables=multiext(f"{STUDY}/tables/comparison", ".html", ".md", ".tex", ".csv"),
     log:
-        LOGS / "collate" / f"{PLAN.study.name}.log",
+        f"{LOGS}/collate/{{study}}.log",
     conda:
         "../../environment.yml"
     params:
@@ -27,13 +25,13 @@ rule collate:
 
 rule report:
     input:
-        plan=PLAN.file,
+        plan=PLAN_FILE,
         results=rules.collate.output.results,
         runs=rules.collate.output.runs,
     output:
-        PLAN.report,
+        f"{REPORTS}/{{study}}/index.html",
     log:
-        LOGS / "report" / f"{PLAN.study.name}.log",
+        f"{LOGS}/report/{{study}}.log",
     conda:
         "../../environment.yml"
     params:
@@ -44,13 +42,13 @@ rule report:
 
 rule track:
     input:
-        plan=PLAN.file,
+        plan=PLAN_FILE,
         results=rules.collate.output.results,
         report=rules.report.output,
     output:
-        PLAN.study_directory / "mlflow.json",
+        f"{STUDY}/mlflow.json",
     log:
-        LOGS / "track" / f"{PLAN.study.name}.log",
+        f"{LOGS}/track/{{study}}.log",
     conda:
         "../../environment.yml"
     shell:

@@ -1,0 +1,73 @@
+localrules:
+    judge,
+    claims_page,
+    claims,
+
+
+def verdict_of(claim):
+    """The file with a claim's verdict at the size of this invocation."""
+    return f"{RESULTS}/studies/{study_name(claim, SIZE)}/claim.json"
+
+
+def answer_of(claim):
+    """All that asking for a claim makes: its verdict, its study's report, and its runs in MLflow."""
+
+    @told
+    def found(wildcards):
+        made = STUDIES.claim(claim)
+        return [verdict_of(claim), made.report, *receipts_of(made)]
+
+    return found
+
+
+rule judge:
+    input:
+        claim=str(CHECKOUT / "config" / "claims" / "{claim}.yaml"),
+        plan=told(lambda wildcards: STUDIES.claim(wildcards.claim).file),
+        results=f"{RESULTS}/studies/claim_{{claim}}_{{size}}/results.parquet",
+        runs=f"{RESULTS}/studies/claim_{{claim}}_{{size}}/runs.parquet",
+    output:
+        f"{RESULTS}/studies/claim_{{claim}}_{{size}}/claim.json",
+    log:
+        f"{LOGS}/judge/{{claim}}_{{size}}.log",
+    wildcard_constraints:
+        claim="|".join(CLAIMS) or "none",
+        size=SIZE,
+    conda:
+        "../../environment.yml"
+    params:
+        code=code_of("replearn.claims.judge"),
+    shell:
+        "python -m replearn judge {input.claim:q} {input.plan:q} --output {output:q} 2>&1 | tee {log:q}"
+
+
+rule claims_page:
+    input:
+        [verdict_of(claim) for claim in CLAIMS],
+    output:
+        multiext(f"{REPORTS}/claims-{SIZE}/index", ".html", ".csv", ".json"),
+    log:
+        LOGS / "claims" / f"{SIZE}.log",
+    conda:
+        "../../environment.yml"
+    params:
+        code=code_of("replearn.report.claims"),
+    shell:
+        "python -m replearn claims {input:q} --output {output[0]:q} 2>&1 | tee {log:q}"
+
+
+# One target for each file in config/claims: snakemake claim_byol_collapse
+for claim in CLAIMS:
+
+    rule:
+        name:
+            f"claim_{claim}"
+        input:
+            answer_of(claim),
+        localrule: True
+
+
+rule claims:
+    input:
+        [answer_of(claim) for claim in CLAIMS],
+        rules.claims_page.output,
