@@ -83,7 +83,7 @@ def test_an_edited_method_reruns_alone_and_a_comment_does_not(study_copy: Finish
     byol.write_text(source + "\n# a remark\n")
     planned = dry_run(study_copy)
     assert planned_methods(planned) == planned_methods(planned, "evaluate") == set()
-    byol.write_text(source.replace("2 - 2 * cosine", "2 - 1.5 * cosine"))
+    byol.write_text(source.replace("2 - 2 * F.cosine", "2 - 1.5 * F.cosine"))
     assert planned_methods(dry_run(study_copy)) == {"byol"}
 
 
