@@ -17,7 +17,7 @@ Metrics = Mapping[str, float | None]
 CONSTANT_STD = 0.1
 CONSTANT_VARIANCE = 0.05
 CONSTANT_RANK = 2.0
-ONE_DIRECTION = 0.04
+ONE_DIRECTION = 0.05
 ONE_DIRECTION_RANK = 2.5
 FEW_DIRECTIONS = 0.1
 FEWEST_DIRECTIONS = 2.5
@@ -46,7 +46,7 @@ def verdict(
     2. complete collapse, of encoder or projector: feature_std < 0.1, and the variance is below 5 %
        of the squared mean or rank_me below 2. (feature_std alone would flag random ResNets, whose
        common mean is large.) Losses of cosine similarities leave the length of a projector's output
-       free, so it has also collapsed if its directions are one: direction_variance < 0.04, and
+       free, so it has also collapsed if its directions are one: direction_variance < 0.05, and
        effective_rank < 2.5, the variation being along that direction.
     3. cluster collapse, of an encoder trained without labels or captions: 20 centres explain 99 %
        of the variance, which is not just a line (effective rank ≥ 1.5).
