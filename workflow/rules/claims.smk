@@ -67,6 +67,18 @@ for claim in CLAIMS:
         localrule: True
 
 
+# A name that no claim has: planning it says which one may have been meant.
+rule unknown_claim:
+    input:
+        told(lambda wildcards: STUDIES.claim(wildcards.name).file),
+    output:
+        "claim_{name}",
+    wildcard_constraints:
+        name="[^/]+",
+    shell:
+        "false"
+
+
 rule claims:
     input:
         [answer_of(claim) for claim in CLAIMS],
