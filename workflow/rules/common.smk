@@ -67,6 +67,17 @@ def manifest_of(wildcards):
     return ancient(PLAN.datasets[wildcards.dataset].manifest)
 
 
+def teacher_of(wildcards):
+    """The trained encoder that a run learns from, if it learns from one."""
+    run = RUNS.get(wildcards.key)
+    return [] if run is None or run.teacher is None else run.teacher
+
+
+def teacher_option(wildcards, input):
+    """The same as words of the command line."""
+    return ["--teacher", input.teacher] if input.teacher else []
+
+
 def length_of(wildcards):
     """How long a training takes, roughly: the scheduler starts long ones first."""
     run = RUNS.get(wildcards.key)
