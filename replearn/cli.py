@@ -32,6 +32,12 @@ QUESTIONS = "Questions and tools"
 ConfigArgument = Annotated[Path, typer.Argument(help="config.json of the run.")]
 DatasetOption = Annotated[Path, typer.Option(help="manifest.json of the prepared dataset.")]
 EncoderOption = Annotated[Path, typer.Option(help="encoder.safetensors of the run.")]
+TeacherOption = Annotated[
+    Path | None,
+    typer.Option(
+        exists=True, help="encoder.safetensors of the run to learn from, config.json beside it."
+    ),
+]
 FeaturesOption = Annotated[Path, typer.Option(help="Directory of the feature files.")]
 OutputOption = Annotated[Path, typer.Option(help="Where the results go.")]
 GpusOption = Annotated[
@@ -67,6 +73,7 @@ def pretrain(
     output: OutputOption,
     gpus: GpusOption = 1,
     threads: ThreadsOption = 1,
+    teacher: TeacherOption = None,
     log: LogOption = None,
 ) -> None:
     """Train one method with one seed; resumes from its checkpoint if there is one.
@@ -90,12 +97,13 @@ def pretrain(
         from replearn.pretrain import pretrain as run_pretrain
 
         def work() -> None:
-            run_pretrain(run, open_prepared(dataset), layout, device)
+            run_pretrain(run, open_prepared(dataset), layout, device, teacher)
 
         busy = f"another process is training {run.id} here; two would write the same files"
         lock = exclusive(layout.state / "lock", busy=busy) if launch.leads() else nullcontext()
         with lock:
-            return carry_out(run, work, (layout.encoder, layout.history, layout.pretrain), log=log)
+            outputs = (layout.encoder, layout.history, layout.pretrain)
+            return carry_out(run, work, outputs, after=teacher, log=log)
 
     if launch.is_rank():
         on_cpu = run.device == "cpu" or not gpus or not visible_devices()

@@ -18,7 +18,7 @@ from replearn.data.options import Options as DatasetOptions
 from replearn.errors import UserError, nearest
 from replearn.evaluate.protocol import EvaluationConfig
 from replearn.jsonfile import read_json
-from replearn.methods.options import METHODS, MethodOptions
+from replearn.methods.options import METHODS, DistillationOptions, MethodOptions
 from replearn.recipes import load_recipe
 from replearn.validation import validated
 from replearn.views import View
@@ -109,6 +109,8 @@ class RunConfig(Model):
     on_error: Literal["stop", "record"] = "stop"
     recipe: str
     supervision: str
+    teacher: str | None = None
+    """Key of the run that this one learns from."""
 
     @property
     def id(self) -> str:
@@ -269,7 +271,20 @@ def resolve(study: Study, dataset: str, method: str, variant: str) -> dict[str, 
             f"{method} takes {wanted} view(s) per image, not {len(resolved['views'])}",
             where=f"{where}.views",
         )
+    if isinstance(options, DistillationOptions):
+        _check_teacher(study, options, f"{where}.teacher")
     return resolved
+
+
+def _check_teacher(study: Study, options: DistillationOptions, where: str) -> None:
+    rows = variants_of(study, "supervised") if "supervised" in study.methods else []
+    if options.teacher_row not in [("supervised", row) for row in rows]:
+        known = [row if row == "supervised" else f"supervised/{row}" for row in rows]
+        raise UserError(
+            f"'{options.teacher}' is no supervised row of this study",
+            where=where,
+            hint=nearest(options.teacher, known) if rows else "Add 'supervised:' to the methods.",
+        )
 
 
 def read_run_config(path: str | Path) -> RunConfig:

@@ -1,9 +1,10 @@
-"""Backbones: images [n, c, s, s] to features [n, width]."""
+"""Backbones: images [n, c, s, s] to features [n, width], and to features of their patches."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 
 
@@ -106,3 +107,40 @@ def _vision_transformer(name: str, channels: int, size: int, patch: int) -> tupl
         dynamic_img_pad=True,
     )
     return network, width
+
+
+def patch_features(encoder: nn.Module, images: Tensor) -> Tensor:
+    """Features [n, p, d] of the p places of an image that a backbone still tells apart at its end.
+
+    A convolutional backbone averages them to its features; in a vision transformer they are the tokens
+    beside the class token, which is its features.
+    """
+    return with_patches(encoder, images)[:, 1:]
+
+
+def with_patches(encoder: nn.Module, images: Tensor) -> Tensor:
+    """An encoder's features and behind them `patch_features`, in one pass: [n, 1 + p, d].
+
+    Raises:
+        ValueError: the encoder is none that `build_encoder` builds.
+    """
+    from torchvision.models import ResNet
+
+    if isinstance(encoder, ConvNet):
+        grid: Tensor = encoder.stages(images)
+    elif isinstance(encoder, ResNet):
+        stem = encoder.maxpool(encoder.relu(encoder.bn1(encoder.conv1(images))))
+        grid = encoder.layer4(encoder.layer3(encoder.layer2(encoder.layer1(stem))))
+    else:
+        return _tokens(encoder, images)
+    patches = grid.flatten(2).transpose(1, 2)
+    return torch.cat([patches.mean(1, keepdim=True), patches], dim=1)
+
+
+def _tokens(encoder: nn.Module, images: Tensor) -> Tensor:
+    from timm.models.vision_transformer import VisionTransformer
+
+    if not isinstance(encoder, VisionTransformer):
+        raise ValueError(f"{type(encoder).__name__} has no patches")
+    tokens: Tensor = encoder.forward_features(images)
+    return tokens

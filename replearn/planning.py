@@ -23,7 +23,7 @@ from replearn.identity import (
 )
 from replearn.jsonfile import write_if_changed
 from replearn.layout import RunLayout, dataset_directory, run_directory, study_directory
-from replearn.methods.options import METHODS
+from replearn.methods.options import METHODS, DistillationOptions, MethodOptions
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +51,8 @@ class PlannedRun:
 
     config: RunConfig
     layout: RunLayout
+    teacher: Path | None = None
+    """encoder.safetensors of the run that this one learns from."""
 
     @property
     def captions(self) -> bool:
@@ -202,11 +204,24 @@ def _runs(study: Study, dataset: PlannedDataset, method: str, variant: str) -> I
         **parts,
     )
     content = first.model_dump(mode="json")
+    teachers = _teachers(study, dataset, options)
     for seed in seeds:
-        key = run_key({**content, "seed": seed}, sources)
-        config = first.model_copy(update={"seed": seed, "key": key})
+        teacher = teachers.get(seed)
+        identity = {"seed": seed, "teacher": teacher.config.key if teacher else None}
+        key = run_key({**content, **identity}, sources)
+        config = first.model_copy(update={**identity, "key": key})
         root = run_directory(study.results, dataset.name, method, variant, seed, key)
-        yield PlannedRun(config, layout_of(config, root))
+        learns_from = teacher.layout.encoder if teacher else None
+        yield PlannedRun(config, layout_of(config, root), learns_from)
+
+
+def _teachers(
+    study: Study, dataset: PlannedDataset, options: MethodOptions
+) -> dict[int, PlannedRun]:
+    """The run of each seed that a run with these options learns from, if it learns from one."""
+    if not isinstance(options, DistillationOptions):
+        return {}
+    return {run.config.seed: run for run in _runs(study, dataset, *options.teacher_row)}
 
 
 def _obstacle(dataset: DatasetOptions, method: str) -> str | None:

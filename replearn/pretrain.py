@@ -34,6 +34,7 @@ from replearn.monitor import Monitor, collapsed
 from replearn.optimizers import build_optimizer
 from replearn.progress import Progress
 from replearn.provenance import provenance
+from replearn.teacher import trained_teacher
 from replearn.train import Budget, train
 from replearn.wholefile import write_bytes
 
@@ -44,7 +45,13 @@ FIT_IMAGES = 50_000
 """At most this many training images determine a fitted representation such as PCA."""
 
 
-def pretrain(config: RunConfig, dataset: PreparedDataset, layout: RunLayout, device: str) -> None:
+def pretrain(
+    config: RunConfig,
+    dataset: PreparedDataset,
+    layout: RunLayout,
+    device: str,
+    teacher: Path | None = None,
+) -> None:
     """Train (or fit) a run's method and write encoder.safetensors, history.jsonl and pretrain.json.
 
     Of several ranks, all train and the first writes.
@@ -54,6 +61,7 @@ def pretrain(config: RunConfig, dataset: PreparedDataset, layout: RunLayout, dev
         dataset: prepared data of the digest that the configuration names.
         layout: where the run's files go.
         device: "cpu" or "cuda".
+        teacher: encoder.safetensors of the run that the configuration names as its teacher.
     """
     started = time.time()
     if device == "cuda":
@@ -62,6 +70,9 @@ def pretrain(config: RunConfig, dataset: PreparedDataset, layout: RunLayout, dev
     data = training_data(config, dataset, part, device)
     engine = Engine(config.training.engine == "fast", config.training.compile)
     method = engine.settle(build_method(config, dataset.manifest), device)
+    if config.teacher is not None:
+        trained = trained_teacher(config, teacher, dataset.manifest)
+        method.learn_from(engine.settle(trained, device))
     budget = training_budget(config, device)
     epochs = budget.epochs if config.options.trained else 0
     steps = epochs * (len(data) // budget.batch_size)

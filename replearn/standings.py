@@ -33,11 +33,16 @@ NAMES = {
     "random_init": "Random encoder",
     "supervised": "Supervised",
     "autoencoder": "Autoencoder",
+    "inpainting": "Inpainting",
+    "jigsaw": "Jigsaw",
+    "relative_position": "Relative position",
+    "distillation": "Distillation",
     "triplet": "Triplet",
     "supcon": "SupCon",
     "simclr": "SimCLR",
     "byol": "BYOL",
     "dino": "DINO",
+    "gram": "DINO + Gram",
     "clip": "CLIP",
 }
 SUPERVISION = {

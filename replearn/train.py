@@ -291,19 +291,15 @@ def embeddings(method: Method, data: TrainingData) -> Tensor:
 
 def averaged(window: list[Loss]) -> dict[str, float]:
     """Means of the loss and the scalars of several steps, over all ranks; the one read from the device."""
-    names = [_TOTAL, *window[0].scalars]
+    scalars = list(window[0].scalars)
     stacked = torch.stack(
         [
-            torch.stack([entry.total.float(), *map(_as_float, entry.scalars.values())])
+            torch.stack([entry.total.float(), *(entry.scalars[n].float() for n in scalars)])
             for entry in window
         ]
     )
     means = distributed.mean_over_ranks(stacked.mean(0))
-    return dict(zip(names, means.tolist(), strict=True))
-
-
-def _as_float(value: Tensor) -> Tensor:
-    return value.float()
+    return dict(zip([_TOTAL, *scalars], means.tolist(), strict=True))
 
 
 def _recluster(

@@ -11,14 +11,20 @@ from torch import Tensor, nn
 
 from replearn.batches import Augmentation, TrainingData, make_batch
 from replearn.batchnorm import forward_apart, with_views
-from replearn.build import build_method
 from replearn.config import RunConfig
 from replearn.engine import Engine
 from replearn.images import ResidentImages
 from replearn.methods.base import Method
 from replearn.optimizers import build_optimizer
 from replearn.pretrain import training_optimizer
-from tests.methods.test_contract import CLASSES, SIZE, TRAINED, manifest, run_config
+from tests.methods.test_contract import (
+    CLASSES,
+    SIZE,
+    TRAINED,
+    run_config,
+    training_method,
+    untrained_teacher,
+)
 from tests.other_device import NAME, OtherDevice
 
 
@@ -65,7 +71,7 @@ def test_fast_and_plain_steps_agree(name: str) -> None:
     config = run_config(name)
     found = []
     for engine in (Engine(fast=True), Engine(fast=False)):
-        method = engine.settle(build_method(config, manifest(channels=3)), "cpu")
+        method = engine.settle(training_method(config, channels=3), "cpu")
         method.views_at_once = engine.fast
         found.append(steps(config, engine, method))
     assert found[0] == pytest.approx(found[1], rel=1e-3)
@@ -86,11 +92,12 @@ def test_a_step_stays_on_its_device_and_never_waits_for_it(
     """From uint8 images to the averages after the step, on a device whose tensors meet no others."""
     monkeypatch.setattr(torch, "autocast", NoAutocast)
     config = run_config(name)
-    method = build_method(config, manifest(channels=3)).train()
+    method = training_method(config, channels=3)
     method.views_at_once = at_once
     here = data()
     with OtherDevice() as device:
         method.to(NAME)
+        method.learn_from(untrained_teacher(channels=3).to(NAME))
         assert here.labels is not None and here.tokens is not None
         there = TrainingData(
             images=ResidentImages(torch.cat(list(here.images.chunks(48))).to(NAME)),
@@ -127,7 +134,7 @@ def test_compiled_and_plain_steps_agree(name: str) -> None:
     config = run_config(name)
     found = []
     for engine in (Engine(compile="kernels"), Engine(fast=False)):
-        method = engine.settle(build_method(config, manifest(channels=3)), "cpu")
+        method = engine.settle(training_method(config, channels=3), "cpu")
         method.views_at_once = engine.fast
         found.append(steps(config, engine, method))
     assert found[0] == pytest.approx(found[1], rel=1e-3)

@@ -147,7 +147,7 @@ def test_editing_a_method_moves_its_key_alone_and_a_comment_moves_none(tmp_path:
     assert keys_now() == before, "a docstring"
     byol.write_text(source.replace("\n\n\n", "\n\n\n# a comment\n\n"))
     assert keys_now() == before, "a comment"
-    byol.write_text(source.replace("2 - 2 * cosine", "2 - 1.9 * cosine"))
+    byol.write_text(source.replace("2 - 2 * F.cosine", "2 - 1.9 * F.cosine"))
     after = keys_now()
     assert {name for name in before if after[name] != before[name]} == {"byol"}
 

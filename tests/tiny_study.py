@@ -18,7 +18,7 @@ from replearn.config import parse_study
 from replearn.data import open_prepared, prepare
 from replearn.layout import RunLayout
 from replearn.methods import METHODS
-from replearn.planning import Plan, plan, write
+from replearn.planning import Plan, PlannedRun, plan, write
 from replearn.pretrain import pretrain
 
 TIMES = ("time", "seconds", "images_per_second", "outside_model", "waiting_for_images")
@@ -50,12 +50,21 @@ def make_study(root: Path) -> Plan:
     return planned
 
 
-def run_once(study: Plan, method: str, root: Path, **change: Any) -> RunLayout:
+def run_of(study: Plan, method: str) -> PlannedRun:
+    """The run of a method, with what it learns from trained."""
     run = next(run for run in study.runs if run.config.method == method)
+    if run.teacher is not None and not run.teacher.exists():
+        run_once(study, "supervised", run.teacher.parent)
+    return run
+
+
+def run_once(study: Plan, method: str, root: Path, **change: Any) -> RunLayout:
+    run = run_of(study, method)
     layout = RunLayout(root, "f", "e")
     config = run.config.model_copy(update=change)
     torch.set_num_threads(1)
-    pretrain(config, open_prepared(study.datasets["digits"].directory), layout, "cpu")
+    dataset = open_prepared(study.datasets["digits"].directory)
+    pretrain(config, dataset, layout, "cpu", run.teacher)
     return layout
 
 
@@ -82,9 +91,10 @@ def curves(layout: RunLayout) -> list[dict[str, float]]:
 
 def command(study: Plan, method: str, root: Path) -> list[str]:
     """What Snakemake would run to train a method into `root`."""
-    run = next(run for run in study.runs if run.config.method == method)
+    run = run_of(study, method)
     manifest = study.datasets["digits"].manifest
     arguments = ["--dataset", str(manifest), "--output", str(root), "--gpus", "0"]
+    arguments += [] if run.teacher is None else ["--teacher", str(run.teacher)]
     return [sys.executable, "-m", "replearn", "pretrain", str(run.layout.config), *arguments]
 
 

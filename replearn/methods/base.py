@@ -80,6 +80,13 @@ class Method(nn.Module, ABC):
     def fit(self, images: Tensor) -> None:
         """Compute what is not trained, once, from normalised training images [n, c, h, w]."""
 
+    def learn_from(self, teacher: Method) -> None:
+        """Called before training with a trained method if the run has a teacher.
+
+        It is frozen, in evaluation mode and on the device. Keep what it computes, not the module: it is no
+        part of what is trained and saved.
+        """
+
     def frozen(self, progress: float) -> tuple[nn.Parameter, ...]:
         """Parameters that get no gradient step at this point of the training."""
         return ()

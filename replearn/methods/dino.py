@@ -88,7 +88,10 @@ class DINO(Method):
         self.register_buffer("center", torch.zeros(options.prototypes))
 
     def loss(self, batch: Batch) -> Loss:
-        student_logits = self.apart(self.student, batch.views)
+        return self.distil(self.apart(self.student, batch.views), batch)
+
+    def distil(self, student_logits: Sequence[Tensor], batch: Batch) -> Loss:
+        """The loss of the student's logits, one [n, k] for each view."""
         with torch.no_grad():
             teacher_logits = self.apart(self.teacher, batch.views[:GLOBAL_VIEWS])
             self._teacher_mean = mean_over_ranks(

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 Temperature = Annotated[float, Field(gt=0)]
 Width = Annotated[int, Field(ge=1)]
+Share = Annotated[float, Field(ge=0, le=1)]
 Momentum = Annotated[float, Field(ge=0, le=1)]
 Supervision = Literal["none", "labels", "captions"]
 
@@ -75,6 +76,61 @@ class AutoencoderOptions(MethodOptions):
     """Channels of the decoder's last stage."""
     linear: bool = False
     """Encoder and decoder are one matrix each, whatever the study's encoder."""
+
+
+class InpaintingOptions(MethodOptions):
+    method: Literal["inpainting"] = "inpainting"
+    implementation: ClassVar[str] = "replearn.methods.inpainting:Inpainting"
+    views: ClassVar[int | None] = 1
+    paper: ClassVar[str] = "Pathak et al. 2016"
+    hole: Annotated[float, Field(gt=0, le=1)] = 0.5
+    """Side of the square hole as a share of the image's; a quarter of its area (section 3.3)."""
+    decoder_width: Width = 32
+    """Channels of the decoder's last stage."""
+
+
+class JigsawOptions(MethodOptions):
+    method: Literal["jigsaw"] = "jigsaw"
+    implementation: ClassVar[str] = "replearn.methods.jigsaw:Jigsaw"
+    views: ClassVar[int | None] = 1
+    paper: ClassVar[str] = "Noroozi & Favaro 2016"
+    grid: Literal[2, 3] = 3
+    """Tiles in a row and in a column (section 3)."""
+    permutations: Annotated[int, Field(ge=2, le=1000)] = 100
+    """Classes: permutations far from each other; with a grid of 2 there are no more than 24."""
+    gap: Annotated[int, Field(ge=0)] = 11
+    """Pixels by which a tile is smaller than its cell, at most a third of it (64 of 75 in the paper)."""
+    hidden: Width = 4096
+
+
+class RelativePositionOptions(MethodOptions):
+    method: Literal["relative_position"] = "relative_position"
+    implementation: ClassVar[str] = "replearn.methods.relative_position:RelativePosition"
+    views: ClassVar[int | None] = 1
+    paper: ClassVar[str] = "Doersch et al. 2015"
+    gap: Annotated[int, Field(ge=0)] = 48
+    """Pixels by which a tile is smaller than its cell, at most a third of it (half a tile, section 3.1)."""
+    hidden: Width = 4096
+
+
+class DistillationOptions(MethodOptions):
+    method: Literal["distillation"] = "distillation"
+    implementation: ClassVar[str] = "replearn.methods.distillation:Distillation"
+    supervision: ClassVar[Supervision] = "labels"
+    views: ClassVar[int | None] = 1
+    paper: ClassVar[str] = "Hinton et al. 2015"
+    teacher: Annotated[str, Field(min_length=1)] = "supervised"
+    """The row of the study that teaches: "supervised", or "supervised/<variant>"."""
+    temperature: Temperature = 4.0
+    """T of both softmaxes."""
+    weight: Share = 0.9
+    """α of the soft targets; the labels get 1 − α."""
+
+    @property
+    def teacher_row(self) -> tuple[str, str]:
+        """Method and variant of the teacher."""
+        method, _, variant = self.teacher.partition("/")
+        return method, variant or "default"
 
 
 class TripletOptions(MethodOptions):
@@ -157,6 +213,18 @@ class DINOOptions(MethodOptions):
     prototypes: Width = 65536
 
 
+class GramOptions(DINOOptions):
+    method: Literal["gram"] = "gram"  # type: ignore[assignment]
+    implementation: ClassVar[str] = "replearn.methods.gram:Gram"
+    paper: ClassVar[str] = "Siméoni et al. 2025 (DINOv3)"
+    gram_weight: Annotated[float, Field(ge=0)] = 2.0
+    """w of the Gram loss (section 4.2); with 0 its distance is only measured."""
+    anchor_start: Share = 0.5
+    """Share of the training after which the teacher is kept as the anchor (late, in section 4.2)."""
+    anchor_every: Share = 0.0
+    """Share of the training between two renewals of the anchor; 0 keeps the first."""
+
+
 class CLIPOptions(MethodOptions):
     method: Literal["clip"] = "clip"
     implementation: ClassVar[str] = "replearn.methods.clip:CLIP"
@@ -182,10 +250,15 @@ METHODS: dict[str, type[MethodOptions]] = {
     "random_init": RandomInitOptions,
     "supervised": SupervisedOptions,
     "autoencoder": AutoencoderOptions,
+    "inpainting": InpaintingOptions,
+    "jigsaw": JigsawOptions,
+    "relative_position": RelativePositionOptions,
+    "distillation": DistillationOptions,
     "triplet": TripletOptions,
     "supcon": SupConOptions,
     "simclr": SimCLROptions,
     "byol": BYOLOptions,
     "dino": DINOOptions,
+    "gram": GramOptions,
     "clip": CLIPOptions,
 }

@@ -6,7 +6,7 @@ The lecture's classification head; the ceiling of the comparison.
 from __future__ import annotations
 
 import torch.nn.functional as F
-from torch import nn
+from torch import Tensor, nn
 
 from replearn.encoders import EncoderShape
 from replearn.methods.base import Batch, Loss, Method
@@ -26,7 +26,12 @@ class Supervised(Method):
     def loss(self, batch: Batch) -> Loss:
         assert batch.labels is not None
         (view,) = batch.views
-        logits = self.classifier(self.encoder(view))
+        logits = self.logits(view)
         accuracy = (logits.argmax(1) == batch.labels).float().mean()
         total = F.cross_entropy(logits, batch.labels, label_smoothing=self.smoothing)
         return Loss(total, {"train_accuracy": accuracy.detach()})
+
+    def logits(self, images: Tensor) -> Tensor:
+        """W h + β for each class, [n, classes]."""
+        logits: Tensor = self.classifier(self.encoder(images))
+        return logits

@@ -25,11 +25,12 @@ def run_config(method: str, encoder: str = "convnet") -> RunConfig:
     raw = {
         "name": "contract",
         "datasets": {"digits": {}},
-        "methods": {method: {}},
+        "methods": {"supervised": {}, method: {}},
         "seeds": [0],
         "encoder": {"name": encoder, "width": 8, "patch": 8},
     }
-    return plan(parse_study(raw, "contract")).runs[0].config
+    runs = plan(parse_study(raw, "contract")).runs
+    return next(run.config for run in runs if run.config.method == method)
 
 
 def manifest(channels: int = 1) -> Manifest:
@@ -54,6 +55,19 @@ def manifest(channels: int = 1) -> Manifest:
             "validation": 0.1,
         }
     )
+
+
+def untrained_teacher(channels: int = 1) -> Method:
+    """What a method that learns from another one is given before it trains."""
+    teacher = build_method(run_config("supervised"), manifest(channels))
+    return teacher.eval().requires_grad_(False)
+
+
+def training_method(config: RunConfig, channels: int = 1) -> Method:
+    """A method as a training has it at its start."""
+    method = build_method(config, manifest(channels)).train()
+    method.learn_from(untrained_teacher(channels))
+    return method
 
 
 def batch_for(config: RunConfig, channels: int = 1, seed: int = 0) -> Batch:
@@ -123,7 +137,7 @@ class TestEveryMethod:
 class TestEveryTrainedMethod:
     def test_every_trainable_parameter_gets_a_gradient(self, name: str) -> None:
         config = run_config(name)
-        method = build_method(config, manifest()).train()
+        method = training_method(config)
         forward(method, batch_for(config)).backward()
         missing = [
             key for key, p in method.named_parameters() if p.requires_grad and p.grad is None
@@ -132,7 +146,7 @@ class TestEveryTrainedMethod:
 
     def test_five_steps_on_one_batch_lower_the_loss(self, name: str) -> None:
         config = run_config(name)
-        method = build_method(config, manifest()).train()
+        method = training_method(config)
         batch = batch_for(config)
         optimizer = build_optimizer(
             "adamw", method, lr=2e-3, weight_decay=0.0, momentum=0.9, trust=0.02
@@ -149,7 +163,7 @@ class TestEveryTrainedMethod:
 
     def test_order_of_the_batch_does_not_matter(self, name: str) -> None:
         config = run_config(name)
-        method = build_method(config, manifest()).train()
+        method = training_method(config)
         batch = batch_for(config)
         shuffle = torch.randperm(BATCH, generator=torch.Generator().manual_seed(3))
         shuffled = Batch(
@@ -172,7 +186,7 @@ class TestEveryTrainedMethod:
 
     def test_survives_a_batch_of_two_and_bfloat16(self, name: str) -> None:
         config = run_config(name)
-        method = build_method(config, manifest()).train()
+        method = training_method(config)
         whole = batch_for(config)
         pair = Batch(
             views=tuple(view[:2] for view in whole.views),
@@ -187,10 +201,10 @@ class TestEveryTrainedMethod:
 
 
 @pytest.mark.parametrize("encoder", ["convnet", "resnet18", "resnet50", "vit_tiny", "vit_small"])
-@pytest.mark.parametrize("name", ["dino", "simclr"])
+@pytest.mark.parametrize("name", ["dino", "simclr", "gram", "jigsaw", "relative_position"])
 def test_every_encoder_takes_the_views(name: str, encoder: str) -> None:
     config = run_config(name, encoder)
-    method = build_method(config, manifest(channels=3)).train()
+    method = training_method(config, channels=3)
     forward(method, batch_for(config, channels=3)).backward()
 
 

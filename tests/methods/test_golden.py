@@ -11,9 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from replearn.build import build_method
 from replearn.pretrain import training_optimizer
-from tests.methods.test_contract import TRAINED, batch_for, forward, manifest, run_config
+from tests.methods.test_contract import TRAINED, batch_for, forward, run_config, training_method
 
 GOLDEN = Path(__file__).with_name("golden.json")
 TOLERANCE = 2e-3
@@ -22,7 +21,7 @@ TOLERANCE = 2e-3
 
 def five_losses(name: str) -> list[float]:
     config = run_config(name)
-    method = build_method(config, manifest()).train()
+    method = training_method(config)
     optimizer = training_optimizer(config, method, lr=config.optimizer.lr)
     losses = []
     for step in range(5):

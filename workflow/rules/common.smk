@@ -94,6 +94,17 @@ def manifest_of(wildcards):
 
 
 @told
+def teacher_of(wildcards):
+    """The trained encoder that a run learns from, if it learns from one."""
+    return STUDIES.run(wildcards.key).teacher or []
+
+
+def teacher_option(wildcards, input):
+    """The same as words of the command line."""
+    return ["--teacher", input.teacher] if input.teacher else []
+
+
+@told
 def length_of(wildcards):
     """How long a training takes, roughly: the scheduler starts long ones first."""
     config = STUDIES.run(wildcards.key).config

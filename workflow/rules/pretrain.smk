@@ -2,6 +2,7 @@ rule pretrain:
     input:
         config=CONFIG,
         manifest=manifest_of,
+        teacher=teacher_of,
     output:
         encoder=f"{RUN}/encoder.safetensors",
         pretrain=f"{RUN}/pretrain.json",
@@ -15,9 +16,10 @@ rule pretrain:
         gpu=training_gpus_of,
     params:
         directory=subpath(output.encoder, parent=True),
+        teacher=teacher_option,
     shell:
         "python -m replearn pretrain {input.config:q} --dataset {input.manifest:q} --output {params.directory:q}"
-        " --gpus {resources.gpu} --threads {threads} --log {log:q} 2>&1 | tee {log:q}"
+        " {params.teacher:q} --gpus {resources.gpu} --threads {threads} --log {log:q} 2>&1 | tee {log:q}"
 
 
 rule embed:
