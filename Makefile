@@ -10,6 +10,7 @@ MAKEFLAGS += --no-print-directory
 PYTHON ?= python3
 VENV ?= .venv
 STUDY ?= config/config.yaml
+SIZE ?= cpu
 CORES ?= all
 WORKERS ?= 2
 # Graphics cards for the study: as many as the driver shows, 0 for a run on CPUs.
@@ -24,7 +25,7 @@ ifneq ($(shell cat $(STAMP) 2>/dev/null),$(CURDIR))
 .PHONY: $(STAMP)
 endif
 
-.PHONY: help env report test test-all test-faults test-slurm peers bench lint format lock clean
+.PHONY: help env report claims test test-all test-faults test-slurm peers bench lint format lock clean
 
 help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -34,6 +35,10 @@ env: $(STAMP) ## the environment in .venv
 report: $(STAMP) ## run the study (STUDY=config/config.yaml) and write its HTML report
 	@snakemake --cores $(CORES) --resources gpu=$(GPUS) --configfile $(STUDY)
 	@echo; echo "The report, one file for a browser:  reports/$$(sed -nE "s/^name: *['\"]?([^ #'\"]+).*/\1/p" $(STUDY))/index.html"
+
+claims: $(STAMP) ## put the lecture's claims to the test (SIZE=cpu, about an hour on two cores; SIZE=gpu)
+	@snakemake claims --cores $(CORES) --resources gpu=$(GPUS) --config size=$(SIZE)
+	@echo; echo "The verdicts:  reports/claims-$(SIZE)/index.html"
 
 test: $(STAMP) ## the tests that everyone runs before a commit
 	@pytest -n $(WORKERS)

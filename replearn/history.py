@@ -13,6 +13,13 @@ from typing import Any
 
 from replearn.progress import Progress
 
+HEALTHY = "healthy"
+COLLAPSED = {
+    "complete": "collapsed to about one point",
+    "cluster": "collapsed to a few points",
+    "dimensional": "collapsed to a few dimensions",
+}
+
 
 class History:
     """Appends lines to a file and tells the progress.
@@ -25,6 +32,7 @@ class History:
 
     def __init__(self, path: Path, progress: Progress, *, recording: bool = True) -> None:
         self.path, self.progress, self.recording = path, progress, recording
+        self._verdict = HEALTHY
 
     def mark(self) -> dict[str, Any]:
         """What the file holds now, for `resume`: its size and its digest."""
@@ -60,7 +68,11 @@ class History:
         self.progress.advance(images, **scalars)
 
     def write(self, *, step: int, epoch: float, **values: Any) -> None:
-        """Append one line; values that are not finite become null."""
+        """Append one line; values that are not finite become null. A verdict that changes is told."""
+        verdict = values.get("verdict", self._verdict)
+        if step and verdict != self._verdict:
+            self.note(f"epoch {epoch:g}: the features look {COLLAPSED.get(verdict, verdict)}")
+            self._verdict = verdict
         line = {"time": time.time(), "step": step, "epoch": epoch, **values}
         finite = {
             name: value if not isinstance(value, float) or math.isfinite(value) else None

@@ -106,6 +106,8 @@ def training(
         lower.set_ylim(low - room, high + room)
         lower.set_xlim(0, last)
         lower.locator_params(axis="y", nbins=4)
+        for history in histories:
+            _mark_collapse(lower, history)
         label(lower, x="epoch", y="kNN, %")
         reached = np.mean([values[-1] for _, values in neighbours])
         lower.annotate(
@@ -121,6 +123,32 @@ def training(
     first, final = losses[0][1][0], losses[0][1][-1]
     story = f"{method}: loss from {first:.3g} to {final:.3g} over {last:.0f} epochs"
     return to_svg(made, name, story)
+
+
+def first_collapse(history: Sequence[Mapping[str, object]]) -> float | None:
+    """Epoch of the first look, after the start, from which on no look saw healthy features."""
+    looks = [line for line in history if line.get("verdict") and line.get("step")]
+    first = None
+    for line in reversed(looks):
+        if line["verdict"] == "healthy":
+            break
+        first = float(str(line["epoch"]))
+    return first
+
+
+def _mark_collapse(ax: Axes, history: Sequence[Mapping[str, object]]) -> None:
+    epoch = first_collapse(history)
+    if epoch is not None:
+        ax.axvline(epoch, color=MUTED, linewidth=1.2, linestyle=(0, (2, 2)))
+        ax.annotate(
+            f"collapsed from epoch {epoch:g}",
+            (epoch, 1),
+            (3, -10),
+            xycoords=("data", "axes fraction"),
+            textcoords="offset points",
+            color=MUTED,
+            fontsize=FONT_SIZE - 2,
+        )
 
 
 def _lines(ax: Axes, curves: Sequence[Curve], colour: str, *, dots: bool = False) -> None:

@@ -96,6 +96,26 @@ class TestCurves:
         history = [{"epoch": 0, "loss": 1.0}, {"epoch": 1, "loss": None}, {"epoch": 2, "loss": 0.5}]
         assert curves.curve(history, "loss")[0].tolist() == [0, 2]
 
+    @pytest.mark.parametrize(
+        ("looks", "epoch"),
+        [
+            ("hhh", None),
+            ("chh", None),
+            ("chccc", 2.0),
+            ("hchcd", 3.0),
+            ("c", None),
+        ],
+    )
+    def test_a_collapse_begins_where_no_later_look_is_healthy(
+        self, looks: str, epoch: float | None
+    ) -> None:
+        words = {"h": "healthy", "c": "complete", "d": "dimensional"}
+        history = [
+            {"step": 10 * e, "epoch": float(e), "verdict": words[look]}
+            for e, look in enumerate(looks)
+        ]
+        assert curves.first_collapse([*history, {"step": 99, "epoch": 9.0, "loss": 1.0}]) == epoch
+
     def test_thinning_keeps_the_mean(self) -> None:
         long = np.arange(1200.0), np.random.default_rng(0).normal(size=1200)
         epochs, values = curves.thinned(long, 100)
