@@ -53,6 +53,7 @@ RUN_TYPES = {
     "encoder_parameters": "Int64",
     "feature_width": "Int64",
     "epochs": "Float64",
+    "ended_early": "boolean",
     "steps": "Int64",
     "images_seen": "Int64",
     "views_seen": "Int64",
@@ -286,7 +287,7 @@ def _training_columns(pretrain: Mapping[str, Any]) -> dict[str, object]:
     metrics, provenance = pretrain["metrics"], pretrain.get("provenance", {})
     columns = (
         "supervision parameters encoder_parameters feature_width epochs steps images_seen"
-        " views_seen final_loss message"
+        " views_seen final_loss message ended_early"
     )
     row: dict[str, object] = {name: metrics.get(name) for name in columns.split()}
     described = (

@@ -213,8 +213,16 @@ def _cells(
     ):
         value = entry.mean(metric)
         cells[name] = Cell(NOTHING if value is None else f"{value:.2f}".replace("-", "−"), value)
+    early = sum(bool(run.get("ended_early")) for run in entry.runs)
+    epochs = entry.average("epochs") if entry.trained else None
+    cells["epochs"] = Cell(
+        f"{count(epochs)} (ended early)" if early else count(epochs),
+        epochs,
+        note=f"{early} of {len(entry.runs)} trainings ended when their features had collapsed"
+        if early
+        else "",
+    )
     for name, shown in (
-        ("epochs", count),
         ("images_seen", count),
         ("train_seconds", duration),
         ("images_per_second", count),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
@@ -106,6 +107,17 @@ class TestComparison:
     def test_the_worst_verdict_shows_with_its_rule(self, study: Standings) -> None:
         cell = cells(comparison(study), "verdict")["Autoencoder"]
         assert (cell.text, cell.note) == ("dimensional (1 of 3)", "rule of dimensional")
+
+    def test_a_training_that_was_ended_early_says_so(self, study: Standings) -> None:
+        stopped = entry("dino", [0.3, 0.3, 0.3], verdicts=["complete"] * 3)
+        runs = tuple(
+            {**run, "ended_early": seed == 0, "epochs": 3.0 if seed == 0 else 12.0}
+            for seed, run in enumerate(stopped.runs)
+        )
+        shown = cells(comparison(board(replace(stopped, runs=runs), *study.entries)), "epochs")
+        assert shown["DINO"].text == "9 (ended early)"
+        assert shown["DINO"].note.startswith("1 of 3 trainings")
+        assert shown["BYOL"].text == "10"
 
     def test_wildly_varying_methods_are_never_bold(self) -> None:
         calm = [entry(f"m{i}", [0.80 + i / 1e3, 0.801 + i / 1e3, 0.802]) for i in range(6)]
