@@ -66,6 +66,11 @@ def test_a_changed_temperature_reruns_that_method_alone(study_copy: FinishedStud
     assert planned_methods(dry_run(study_copy)) == {"simclr"}
 
 
+def test_a_changed_teacher_reruns_its_student_too(study_copy: FinishedStudy) -> None:
+    edit(study_copy, {"supervised": {"label_smoothing": 0.1}})
+    assert planned_methods(dry_run(study_copy)) == {"supervised", "distillation"}
+
+
 def test_reordered_yaml_and_touched_files_rerun_nothing(study_copy: FinishedStudy) -> None:
     path = study_copy.root / SMOKE
     raw = yaml.safe_load(path.read_text())
@@ -83,7 +88,7 @@ def test_an_edited_method_reruns_alone_and_a_comment_does_not(study_copy: Finish
     byol.write_text(source + "\n# a remark\n")
     planned = dry_run(study_copy)
     assert planned_methods(planned) == planned_methods(planned, "evaluate") == set()
-    byol.write_text(source.replace("2 - 2 * cosine", "2 - 1.5 * cosine"))
+    byol.write_text(source.replace("2 - 2 * F.cosine", "2 - 1.5 * F.cosine"))
     assert planned_methods(dry_run(study_copy)) == {"byol"}
 
 
