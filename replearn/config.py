@@ -279,7 +279,7 @@ def resolve(study: Study, dataset: str, method: str, variant: str) -> dict[str, 
 def _check_teacher(study: Study, options: DistillationOptions, where: str) -> None:
     rows = variants_of(study, "supervised") if "supervised" in study.methods else []
     if options.teacher_row not in [("supervised", row) for row in rows]:
-        known = [row if row == "supervised" else f"supervised/{row}" for row in rows]
+        known = ["supervised", *(f"supervised/{row}" for row in rows[1:])]
         raise UserError(
             f"'{options.teacher}' is no supervised row of this study",
             where=where,

@@ -9,6 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from replearn.randomness import uniforms
+
 
 def cut(images: Tensor, grid: int, gap: int, draws: Tensor) -> Tensor:
     """Tiles [n, grid², c, t, t] of images [n, c, s, s], row by row, all of one size t.
@@ -17,15 +19,14 @@ def cut(images: Tensor, grid: int, gap: int, draws: Tensor) -> Tensor:
         images: each is cut into grid × grid cells of s // grid pixels; what is left over is not used.
         grid: cells in a row.
         gap: pixels by which a tile is smaller than its cell, at most a third of the cell.
-        draws: [n] uniform numbers in [0, 1), from which each tile's place in its cell derives.
+        draws: [n] uniform numbers in [0, 1), from which the places of all tiles in their cells derive.
     """
     cell = images.shape[-1] // grid
     gap = min(gap, cell // 3)
     number = torch.arange(grid**2, device=images.device)
     corner = torch.stack([number // grid, number % grid], dim=1) * cell  # [g², 2]
-    # A uniform number's multiples, modulo 1, are uniform too.
-    multiples = torch.arange(1, 2 * grid**2 + 1, device=images.device).view(-1, 2)
-    shift = (draws[:, None, None] * multiples % 1.0 * (gap + 1)).long().clamp(max=gap)
+    hashed = uniforms(0, 0, (draws * 2**24).long(), 0, 2 * grid**2).unflatten(1, (-1, 2))
+    shift = (hashed * (gap + 1)).long().clamp(max=gap)
     begin = corner + shift  # [n, g², 2]
     span = torch.arange(cell - gap, device=images.device)
     rows, columns = (begin[..., None] + span).unbind(2)  # [n, g², t] each

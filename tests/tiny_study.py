@@ -32,7 +32,7 @@ def tiny_study(tmp_path_factory: pytest.TempPathFactory) -> Plan:
 
 
 def make_study(root: Path) -> Plan:
-    """Plan the study below `root` and prepare its dataset."""
+    """Plan the study below `root`, prepare its dataset and train the one that others learn from."""
     raw: dict[str, Any] = {
         "name": "tiny",
         "datasets": {"digits": {"limit": 500}},
@@ -47,15 +47,12 @@ def make_study(root: Path) -> Plan:
     write(planned)
     dataset = planned.datasets["digits"]
     prepare("digits", dataset.options, dataset.directory, raw=root / "raw")
+    run_once(planned, "supervised", run_of(planned, "supervised").layout.root)
     return planned
 
 
 def run_of(study: Plan, method: str) -> PlannedRun:
-    """The run of a method, with what it learns from trained."""
-    run = next(run for run in study.runs if run.config.method == method)
-    if run.teacher is not None and not run.teacher.exists():
-        run_once(study, "supervised", run.teacher.parent)
-    return run
+    return next(run for run in study.runs if run.config.method == method)
 
 
 def run_once(study: Plan, method: str, root: Path, **change: Any) -> RunLayout:

@@ -83,6 +83,40 @@ def test_without_it_the_study_stops_and_keeps_what_is_finished(tmp_path: Path) -
     assert "missing" in report
 
 
+TAUGHT = """
+name: taught
+datasets: {digits: {limit: 300}}
+seeds: [0]
+encoder: {name: convnet, width: 4}
+training: {epochs: 1, batch_size: 64, monitor: {bank: 100, queries: 50}}
+methods:
+  supervised:
+    variants:
+      runaway: {optimizer: {name: sgd, lr: 1.0e+30}}
+  distillation:
+    variants:
+      led-astray: {teacher: supervised/runaway}
+on_error: record
+"""
+
+
+def test_a_student_fails_with_its_teacher(tmp_path: Path) -> None:
+    study = copy_checkout(tmp_path / "study")
+    (study.root / "study.yaml").write_text(TAUGHT)
+    done = study.snakemake("--cores", "2", study="study.yaml")
+    assert done.returncode == 0, done.stdout[-4000:]
+    runs = pd.read_parquet(study.root / "results" / "studies" / "taught" / "runs.parquet")
+    status = {(run.method, run.variant): run.status for run in runs.itertuples()}
+    assert status == {
+        ("supervised", "default"): "ok",
+        ("supervised", "runaway"): "diverged",
+        ("distillation", "default"): "ok",
+        ("distillation", "led-astray"): "diverged",
+    }
+    told = runs[runs.status == "diverged"].message
+    assert told.str.contains("the loss became").all() and len(set(told)) == 1
+
+
 BREAKING = """
 import sys, torch
 from replearn import train

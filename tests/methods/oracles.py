@@ -99,3 +99,20 @@ def reconstruction(x: list[Vector], x_hat: list[Vector]) -> float:
         (a - b) ** 2 for u, v in zip(x, x_hat, strict=True) for a, b in zip(u, v, strict=True)
     ]
     return sum(squares) / len(squares)
+
+
+def distillation(
+    students: list[Vector],
+    teachers: list[Vector],
+    labels: list[int],
+    temperature: float,
+    weight: float,
+) -> float:
+    losses = []
+    for student, teacher, label in zip(students, teachers, labels, strict=True):
+        p = softmax([v / temperature for v in teacher])
+        q = softmax([z / temperature for z in student])
+        soft = sum(a * math.log(a / b) for a, b in zip(p, q, strict=True))
+        hard = -math.log(softmax(student)[label])
+        losses.append(weight * temperature**2 * soft + (1 - weight) * hard)
+    return sum(losses) / len(losses)

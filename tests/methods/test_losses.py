@@ -15,6 +15,7 @@ from replearn.methods.autoencoder import reconstruction_loss
 from replearn.methods.byol import byol_loss
 from replearn.methods.clip import clip_loss
 from replearn.methods.dino import dino_loss
+from replearn.methods.distillation import distillation_loss
 from replearn.methods.simclr import nt_xent
 from replearn.methods.supcon import sup_con
 from replearn.methods.triplet import triplet_loss
@@ -132,6 +133,9 @@ LOSSES: dict[str, Callable[[Tensor, float], Tensor]] = {
     "byol": lambda z, tau: byol_loss(z, z.flip(0)),
     "dino": lambda z, tau: dino_loss([z, z.flip(0)], [z], torch.zeros(z.shape[1]), tau, tau),
     "clip": lambda z, tau: clip_loss(z, z.flip(0), 1 / tau),
+    "distillation": lambda z, tau: distillation_loss(
+        z, z.flip(0), torch.ones(len(z)).long(), tau, 0.9
+    ),
 }
 
 
@@ -151,7 +155,7 @@ class TestCorners:
             LOSSES[name](draw(0, 4), 0.1)
 
     def test_scale_does_not_matter(self, name: str) -> None:
-        if name == "dino":
+        if name in ("dino", "distillation"):
             return
         z = draw(6, 5)
         assert LOSSES[name](7 * z, 0.2).item() == pytest.approx(
@@ -169,6 +173,7 @@ class TestCorners:
             "byol": byol_loss,
             "dino": lambda u, v: dino_loss([u, v], [v], torch.zeros(4).double(), 0.3, 0.1),
             "clip": lambda u, v: clip_loss(u, v, 3.0),
+            "distillation": lambda u, v: distillation_loss(u, v, torch.ones(5).long(), 0.3, 0.5),
         }
         loss = pairs[name]
         assert loss(a[shuffle], b[shuffle]).item() == pytest.approx(loss(a, b).item(), abs=1e-9)

@@ -66,6 +66,11 @@ def test_a_changed_temperature_reruns_that_method_alone(study_copy: FinishedStud
     assert planned_methods(dry_run(study_copy)) == {"simclr"}
 
 
+def test_a_changed_teacher_reruns_its_student_too(study_copy: FinishedStudy) -> None:
+    edit(study_copy, {"supervised": {"label_smoothing": 0.1}})
+    assert planned_methods(dry_run(study_copy)) == {"supervised", "distillation"}
+
+
 def test_reordered_yaml_and_touched_files_rerun_nothing(study_copy: FinishedStudy) -> None:
     path = study_copy.root / SMOKE
     raw = yaml.safe_load(path.read_text())
