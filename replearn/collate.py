@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from replearn.errors import UserError
 from replearn.jsonfile import read_json
+from replearn.layout import FAMILIES
 from replearn.methods.options import METHODS, MethodOptions
 from replearn.wholefile import replacing
 
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
 
 CEILING = "supervised"
 """The trained row that gives the scale rather than competes; the untrained ones are its floors."""
-FAMILIES = ("knn", "linear", "collapse", "text")
 
 RESULT_TYPES = {
     "study": "str",

@@ -33,6 +33,8 @@ def add_run(root: Path, method: str, seed: int, accuracy: float | None) -> dict[
     write_json(evaluation / "linear.json", metrics("linear", {"accuracy": accuracy, "strength": 1}))
     diagnosis = {"h_rank_me": 9.5, "verdict": "healthy", "rule": "no rule fired"}
     write_json(evaluation / "collapse.json", metrics("collapse", diagnosis))
+    write_json(evaluation / "structure.json", metrics("structure", {"nmi": 0.5}))
+    write_json(evaluation / "robustness.json", metrics("robustness", {"invariance_flip": 0.9}))
     return {
         "dataset": "toy",
         "method": method,
@@ -63,7 +65,13 @@ class TestCollate:
         results, _ = read_tables(collate(plan, plan.parent))
         accuracy = results[(results["family"] == "linear") & (results["metric"] == "accuracy")]
         assert accuracy["value"].tolist() == [0.80, 0.81, 0.70]
-        assert set(results["metric"]) == {"accuracy", "strength", "h_rank_me"}
+        assert set(results["metric"]) == {
+            "accuracy",
+            "strength",
+            "h_rank_me",
+            "nmi",
+            "invariance_flip",
+        }
         assert set(results["protocol_version"]) == {1}
 
     def test_one_row_per_run(self, plan: Path) -> None:
@@ -72,7 +80,7 @@ class TestCollate:
         assert first["status"] == "ok"
         assert first["verdict"] == "healthy"
         assert first["train_seconds"] == 10
-        assert first["total_seconds"] == 16
+        assert first["total_seconds"] == 20
         assert first["images_seen"] == 300
         assert not first["reference"]
         assert pixels["reference"]
@@ -113,7 +121,7 @@ class TestCollate:
         assert runs["status"].tolist() == ["missing", "missing", "ok"]
         assert "knn.json" in runs["message"][1]
         kept = results[(results["seed"] == 1) & (results["method"] == "simclr")]
-        assert set(kept["family"]) == {"linear", "collapse"}
+        assert set(kept["family"]) == {"linear", "collapse", "structure", "robustness"}
 
     def test_partial_works_before_anything_is_finished(self, plan: Path) -> None:
         for number in range(3):

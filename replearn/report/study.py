@@ -8,8 +8,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from replearn.collate import FAMILIES, Plan, Run, read_plan, read_tables
+from replearn.collate import Plan, Run, read_plan, read_tables
 from replearn.jsonfile import read_json
+from replearn.layout import FAMILIES
 from replearn.standings import Entry, Standings, standings
 
 if TYPE_CHECKING:

@@ -30,6 +30,7 @@ rule embed:
         validation=f"{FEATURES}/validation.safetensors",
         test=f"{FEATURES}/test.safetensors",
         views=f"{FEATURES}/views.safetensors",
+        shifted=f"{FEATURES}/shifted.safetensors",
     log:
         f"{LOGS}/embed/{FEATURES_KEY}/{RUN_LOG}",
     conda:
