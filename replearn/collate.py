@@ -108,6 +108,16 @@ class Plan:
     root: Path
     on_error: str = "stop"
 
+    def run(self, row: Mapping[str, object]) -> Run:
+        """The planned run behind a row of the run table."""
+        seed = int(str(row["seed"]))
+        return next(
+            run
+            for run in self.runs
+            if (run.dataset, run.method, run.variant, run.seed)
+            == (row["dataset"], row["method"], row["variant"], seed)
+        )
+
 
 def read_plan(path: str | Path) -> Plan:
     """Read plan.json; its paths count from where the study was started, wherever that is now.

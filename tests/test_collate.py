@@ -198,3 +198,29 @@ class TestStandings:
             )
         table = pd.read_csv(plan.parent / "tables" / "comparison.csv")
         assert table.set_index("method")["linear"]["simclr"] == pytest.approx(0.805)
+
+
+class TestSimilarities:
+    def test_every_pair_of_rows_with_features_once(self, plan: Path) -> None:
+        content = read_json(plan)
+        random = np.random.default_rng(0)
+        content["runs"].append(add_run(plan.parents[3], "byol", 0, 0.6))
+        content["runs"].append(add_run(plan.parents[3], "dino", 0, 0.6))
+        write_json(plan, content)
+        h = random.normal(size=(2500, 6)).astype(np.float32)
+        of_method = {"simclr": h, "raw_pixels": 3 * h[:, ::-1] + 1, "byol": np.ones_like(h)}
+        for run in content["runs"]:
+            features = plan.parents[3] / run["features"]
+            features.mkdir(parents=True)
+            other = random.normal(size=(2500, 6)).astype(np.float32)
+            first = run["method"] in of_method and run["seed"] == 0
+            tensors = {"h": np.ascontiguousarray(of_method[run["method"]] if first else other)}
+            save_file({} if run["method"] == "dino" else tensors, features / "test.safetensors")
+        write_tables(plan, collate(plan, plan.parent))
+        table = pd.read_csv(plan.parent / "tables" / "cka.csv")
+        assert table[["method_a", "method_b"]].to_numpy().tolist() == [["simclr", "raw_pixels"]]
+        assert table["cka"][0] == pytest.approx(1, abs=1e-6)
+
+    def test_without_features_the_table_is_empty(self, plan: Path) -> None:
+        write_tables(plan, collate(plan, plan.parent))
+        assert (plan.parent / "tables" / "cka.csv").read_text() == ""

@@ -95,10 +95,10 @@ def evaluations_of(plan):
         yield from (run.layout.evaluation / f"{name}.json" for name in families)
 
 
-def code_of(module):
+def code_of(*modules):
     """Changes with the code and the templates of a step that has no key of its own in its path."""
     templates = sorted((CHECKOUT / "replearn").glob("*/templates/*"))
-    return key_of(source_digests([module]), [path.read_text() for path in templates])
+    return key_of(source_digests(modules), [path.read_text() for path in templates])
 
 
 PLAN = planned()

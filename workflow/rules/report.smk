@@ -15,12 +15,13 @@ rule collate:
         tables=multiext(
             f"{PLAN.study_directory}/tables/comparison", ".html", ".md", ".tex", ".csv"
         ),
+        similarity=PLAN.study_directory / "tables" / "cka.csv",
     log:
         LOGS / "collate" / f"{PLAN.study.name}.log",
     conda:
         "../../environment.yml"
     params:
-        code=code_of("replearn.collate"),
+        code=code_of("replearn.collate", "replearn.tables"),
     shell:
         "python -m replearn collate {input.plan:q} 2>&1 | tee {log:q}"
 
@@ -30,6 +31,7 @@ rule report:
         plan=PLAN.file,
         results=rules.collate.output.results,
         runs=rules.collate.output.runs,
+        similarity=rules.collate.output.similarity,
     output:
         PLAN.report,
     log:
