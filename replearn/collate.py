@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from replearn.errors import UserError
 from replearn.jsonfile import read_json
+from replearn.layout import FAMILIES
 from replearn.methods.options import METHODS, MethodOptions
 from replearn.wholefile import replacing
 
@@ -20,7 +21,6 @@ CEILING = "supervised"
 """The trained row that gives the scale rather than competes; the untrained ones are its floors."""
 NO_CURVES = ("time", "step", "epoch", "seconds", "lr")
 """What a line of history says beside its curves."""
-FAMILIES = ("knn", "linear", "collapse", "text")
 
 RESULT_TYPES = {
     "study": "str",
@@ -111,6 +111,16 @@ class Plan:
     datasets: Mapping[str, Path]
     root: Path
     on_error: str = "stop"
+
+    def run(self, row: Mapping[str, object]) -> Run:
+        """The planned run behind a row of the run table."""
+        seed = int(str(row["seed"]))
+        return next(
+            run
+            for run in self.runs
+            if (run.dataset, run.method, run.variant, run.seed)
+            == (row["dataset"], row["method"], row["variant"], seed)
+        )
 
 
 def read_plan(path: str | Path) -> Plan:

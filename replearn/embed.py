@@ -24,11 +24,12 @@ from replearn.methods.base import Method
 from replearn.methods.clip import CLIP
 from replearn.methods.options import CLIPOptions
 from replearn.progress import Progress
+from replearn.shifted import shifted_features
 
 TEXTS = 1024
 """Captions that are embedded at a time."""
 PARTS: tuple[PartName, ...] = ("train", "validation", "test")
-OUTPUTS = (*(f"{name}.safetensors" for name in PARTS), "views.safetensors")
+OUTPUTS = tuple(f"{name}.safetensors" for name in (*PARTS, "views", "shifted"))
 """What `embed` writes."""
 
 
@@ -36,7 +37,7 @@ OUTPUTS = (*(f"{name}.safetensors" for name in PARTS), "views.safetensors")
 def embed(
     config: RunConfig, dataset: PreparedDataset, encoder: Path, output: Path, device: str
 ) -> None:
-    """Write features of the train, validation and test images and of augmented views.
+    """Write features of the train, validation and test images, of augmented views and shifted images.
 
     Args:
         config: the run.
@@ -54,6 +55,10 @@ def embed(
             write_tensors(output / f"{name}.safetensors", tensors)
     views = view_features(method, dataset, parts["validation"], config.evaluation.views, device)
     write_tensors(output / "views.safetensors", views)
+    shifted = shifted_features(
+        method, dataset.manifest, parts["test"], config.evaluation.robustness, device
+    )
+    write_tensors(output / "shifted.safetensors", shifted)
 
 
 @torch.no_grad()
@@ -80,12 +85,22 @@ def trained_method(
 def part_features(
     method: Method, dataset: PreparedDataset, part: Part, device: str, progress: Progress
 ) -> dict[str, Tensor]:
-    """Features h [n, d], z [n, k] if the method projects, labels [n] if there are any, and rows [n]."""
+    """Features of one part, as `read_features` reads them.
+
+    h [n, d], z [n, k] if the method projects, labels [n] if there are any, and rows [n]; of test images
+    also reconstruction_error [n], mean squares of normalised pixels, if the method decodes.
+    """
     mean, std = tuple(dataset.manifest.mean), tuple(dataset.manifest.std)
     tensors: dict[str, Tensor] = {}
     done = 0
     for images in _chunks(part.images, device):
-        for name, value in zip("hz", method.embed(clean(images, None, mean, std)), strict=True):
+        x = clean(images, None, mean, std)
+        found = dict(zip("hz", method.embed(x), strict=True))
+        if part.name == "test":
+            x_hat = method.reconstruct(x)
+            error = None if x_hat is None else (x_hat - x).square().flatten(1).mean(1)
+            found["reconstruction_error"] = error
+        for name, value in found.items():
             if value is not None:
                 if name not in tensors:
                     tensors[name] = torch.empty(len(part), *value.shape[1:])

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+FAMILIES = ("knn", "linear", "collapse", "structure", "robustness", "text")
+"""Families of metrics, each in a file `<family>.json`; "text" only of methods that saw captions."""
+
 
 @dataclass(frozen=True, slots=True)
 class RunLayout:

@@ -176,7 +176,7 @@ def layout_of(config: RunConfig, root: Path) -> RunLayout:
 def protocol_keys(evaluation: EvaluationConfig) -> tuple[str, str]:
     """Keys of the features and of the evaluations that follow these protocols, the same for every run."""
     protocols = evaluation.model_dump(mode="json")
-    features = key_of(feature_sources(), protocols["views"])
+    features = key_of(feature_sources(), protocols["views"], protocols["robustness"])
     return features, key_of(protocols, evaluation_sources())
 
 

@@ -12,12 +12,14 @@ from typing import Any
 
 from replearn.identity import OUTSIDE_THE_KEY
 from replearn.jsonfile import read_json
+from replearn.layout import FAMILIES
 
-FAMILIES = ("knn", "linear", "collapse", "text")
 HEADLINES = {
     "knn": ("accuracy",),
     "linear": ("accuracy",),
     "collapse": ("h_rank_me",),
+    "structure": ("nmi", "map_at_r"),
+    "robustness": ("corruption_accuracy",),
     "text": ("prompt_accuracy",),
 }
 """Metrics worth a mean over seeds on the study's own run; the reports have the others."""

@@ -24,6 +24,7 @@ from replearn.formats import (
     to_text,
 )
 from replearn.jsonfile import write_text
+from replearn.similarity import similarities
 from replearn.standings import KNN, LINEAR, Entry, Metric, Standings, standings
 from replearn.stats import Summary
 
@@ -168,8 +169,12 @@ def verdict(entry: Entry) -> tuple[str | None, int]:
 
 
 def write_tables(plan_json: str | Path, study_dir: str | Path) -> str:
-    """Write tables/comparison.{html,md,tex,csv} of a collated study; returns it as plain text."""
-    boards = standings(*read_tables(study_dir), read_plan(plan_json))
+    """Write tables/comparison.{html,md,tex,csv} of a collated study; returns it as plain text.
+
+    Beside them tables/cka.csv: how alike the representations are.
+    """
+    plan = read_plan(plan_json)
+    boards = standings(*read_tables(study_dir), plan)
     tables = [comparison(board) for board in boards]
     folder = Path(study_dir) / "tables"
     page = "\n".join(to_html(table, sortable=False) for table in tables)
@@ -182,6 +187,12 @@ def write_tables(plan_json: str | Path, study_dir: str | Path) -> str:
     write_text(
         folder / "comparison.csv", to_csv([row for board in boards for row in records(board)])
     )
+    alike = [
+        record
+        for board in boards
+        for record in similarities(board, lambda row: plan.run(row).features)
+    ]
+    write_text(folder / "cka.csv", to_csv(alike))
     return "\n".join(to_text(table, only=TERMINAL) for table in tables)
 
 

@@ -99,6 +99,8 @@ class MadeUpStudy:
         write(evaluation / "linear.json", metrics_file("linear", {"accuracy": accuracy + 0.1}))
         collapse = {"h_rank_me": 30.0, "z_rank_me": None, "verdict": "healthy"}
         write(evaluation / "collapse.json", metrics_file("collapse", collapse))
+        write(evaluation / "structure.json", metrics_file("structure", {"nmi": 0.4}))
+        write(evaluation / "robustness.json", metrics_file("robustness", {"invariance_hue": None}))
         self.plan["runs"].append(
             {
                 "dataset": "shapes",

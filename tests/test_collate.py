@@ -33,6 +33,8 @@ def add_run(root: Path, method: str, seed: int, accuracy: float | None) -> dict[
     write_json(evaluation / "linear.json", metrics("linear", {"accuracy": accuracy, "strength": 1}))
     diagnosis = {"h_rank_me": 9.5, "verdict": "healthy", "rule": "no rule fired"}
     write_json(evaluation / "collapse.json", metrics("collapse", diagnosis))
+    write_json(evaluation / "structure.json", metrics("structure", {"nmi": 0.5}))
+    write_json(evaluation / "robustness.json", metrics("robustness", {"invariance_flip": 0.9}))
     return {
         "dataset": "toy",
         "method": method,
@@ -63,7 +65,13 @@ class TestCollate:
         results, _ = read_tables(collate(plan, plan.parent))
         accuracy = results[(results["family"] == "linear") & (results["metric"] == "accuracy")]
         assert accuracy["value"].tolist() == [0.80, 0.81, 0.70]
-        assert set(results["metric"]) == {"accuracy", "strength", "h_rank_me"}
+        assert set(results["metric"]) == {
+            "accuracy",
+            "strength",
+            "h_rank_me",
+            "nmi",
+            "invariance_flip",
+        }
         assert set(results["protocol_version"]) == {1}
 
     def test_one_row_per_run(self, plan: Path) -> None:
@@ -72,7 +80,7 @@ class TestCollate:
         assert first["status"] == "ok"
         assert first["verdict"] == "healthy"
         assert first["train_seconds"] == 10
-        assert first["total_seconds"] == 16
+        assert first["total_seconds"] == 20
         assert first["images_seen"] == 300
         assert not first["reference"]
         assert pixels["reference"]
@@ -113,7 +121,7 @@ class TestCollate:
         assert runs["status"].tolist() == ["missing", "missing", "ok"]
         assert "knn.json" in runs["message"][1]
         kept = results[(results["seed"] == 1) & (results["method"] == "simclr")]
-        assert set(kept["family"]) == {"linear", "collapse"}
+        assert set(kept["family"]) == {"linear", "collapse", "structure", "robustness"}
 
     def test_partial_works_before_anything_is_finished(self, plan: Path) -> None:
         for number in range(3):
@@ -190,3 +198,29 @@ class TestStandings:
             )
         table = pd.read_csv(plan.parent / "tables" / "comparison.csv")
         assert table.set_index("method")["linear"]["simclr"] == pytest.approx(0.805)
+
+
+class TestSimilarities:
+    def test_every_pair_of_rows_with_features_once(self, plan: Path) -> None:
+        content = read_json(plan)
+        random = np.random.default_rng(0)
+        content["runs"].append(add_run(plan.parents[3], "byol", 0, 0.6))
+        content["runs"].append(add_run(plan.parents[3], "dino", 0, 0.6))
+        write_json(plan, content)
+        h = random.normal(size=(2500, 6)).astype(np.float32)
+        of_method = {"simclr": h, "raw_pixels": 3 * h[:, ::-1] + 1, "byol": np.ones_like(h)}
+        for run in content["runs"]:
+            features = plan.parents[3] / run["features"]
+            features.mkdir(parents=True)
+            other = random.normal(size=(2500, 6)).astype(np.float32)
+            first = run["method"] in of_method and run["seed"] == 0
+            tensors = {"h": np.ascontiguousarray(of_method[run["method"]] if first else other)}
+            save_file({} if run["method"] == "dino" else tensors, features / "test.safetensors")
+        write_tables(plan, collate(plan, plan.parent))
+        table = pd.read_csv(plan.parent / "tables" / "cka.csv")
+        assert table[["method_a", "method_b"]].to_numpy().tolist() == [["simclr", "raw_pixels"]]
+        assert table["cka"][0] == pytest.approx(1, abs=1e-6)
+
+    def test_without_features_the_table_is_empty(self, plan: Path) -> None:
+        write_tables(plan, collate(plan, plan.parent))
+        assert (plan.parent / "tables" / "cka.csv").read_text() == ""

@@ -13,16 +13,19 @@ from safetensors.torch import load_file, save_file
 
 from replearn import images as images_of_a_run
 from replearn.augment import clean
+from replearn.augment.corruptions import corrupt, shuffled_patches
 from replearn.build import build_method, method_tensors
 from replearn.config import parse_study
 from replearn.data import open_prepared, prepare
 from replearn.embed import embed, trained_method
 from replearn.errors import UserError
-from replearn.evaluate.features import read_features, write_tensors
-from replearn.planning import plan
+from replearn.evaluate.features import read_features, read_tensors, write_tensors
+from replearn.evaluate.protocol import CORRUPTIONS, OF_COLOUR, OPERATIONS, RobustnessProtocol
+from replearn.planning import Plan, plan
+from replearn.shifted import shifted_features
 
 
-@pytest.mark.parametrize("name", ["simclr", "raw_pixels"])
+@pytest.mark.parametrize("name", ["simclr", "raw_pixels", "autoencoder"])
 def test_rows_are_those_of_the_network_in_their_order(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -58,6 +61,48 @@ def test_rows_are_those_of_the_network_in_their_order(
         assert found.labels is not None
         assert found.labels.tolist() == list(dataset.part(part).labels)
         assert found.index.tolist() == list(dataset.part(part).index)
+        assert (found.reconstruction_error is not None) == (
+            name == "autoencoder" and part == "test"
+        )
+        if found.reconstruction_error is not None:
+            x = clean(images, None, mean, std)
+            with torch.no_grad():
+                x_hat = method.reconstruct(x)
+            assert x_hat is not None
+            errors = torch.stack([(x[row] - x_hat[row]).pow(2).mean() for row in range(len(x))])
+            assert torch.allclose(found.reconstruction_error, errors, rtol=1e-5)
+
+
+def test_shifted_images_are_those_of_each_corruption_and_view(
+    tiny_study: Plan, tmp_path: Path
+) -> None:
+    run = next(run for run in tiny_study.runs if run.config.method == "raw_pixels")
+    dataset = open_prepared(tiny_study.datasets["digits"].directory)
+    test, manifest = dataset.part("test"), dataset.manifest
+    method = build_method(run.config, manifest).eval()
+    protocol = RobustnessProtocol(images=70, severities=(2, 5))
+    with torch.no_grad():
+        found = shifted_features(method, manifest, test, protocol, "cpu")
+    rows = found["rows"].numpy()
+    assert (len(rows), rows[0], rows[-1]) == (70, 0, len(test) - 1)
+    images, index = torch.from_numpy(test.images.read(rows)), torch.from_numpy(test.index[rows])
+    mean, std = tuple(manifest.mean), tuple(manifest.std)
+    expected = {
+        f"corruption_{name}_{severity}": clean(
+            corrupt(images, name, severity, index), None, mean, std
+        )
+        for name in CORRUPTIONS
+        for severity in (2, 5)
+    }
+    expected["ood_shuffled"] = clean(shuffled_patches(images, index), None, mean, std)
+    expected["view_flip"] = clean(images, None, mean, std).flip(3)
+    for name, pixels in expected.items():
+        assert torch.allclose(found[name], pixels.flatten(1), atol=1e-5), name
+    views = {name for name in found if name.startswith("view_")}
+    assert views == {f"view_{name}" for name in OPERATIONS if name not in OF_COLOUR}
+    assert shifted_features(method, manifest, test, RobustnessProtocol(images=0), "cpu") == {}
+    write_tensors(tmp_path / "shifted.safetensors", {})
+    assert read_tensors(tmp_path / "shifted.safetensors") == {}
 
 
 def test_features_replace_a_file_whole(tmp_path: Path) -> None:

@@ -122,6 +122,8 @@ def check_contents(store: MlflowClient, said: dict[str, Any]) -> None:
         "knn.json",
         "linear.json",
         "collapse.json",
+        "structure.json",
+        "robustness.json",
         "history.jsonl",
         "encoder.safetensors",
     }

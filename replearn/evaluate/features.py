@@ -23,12 +23,15 @@ class Features:
         z: of the projector [n, k], if the method has one.
         labels: int64 [n], if the dataset has them.
         index: int64 [n], rows of the prepared split.
+        reconstruction_error: mean squared error of each image as the method gives it back [n]; only
+            of test images, and of methods that decode.
     """
 
     h: Tensor
     z: Tensor | None
     labels: Tensor | None
     index: Tensor
+    reconstruction_error: Tensor | None = None
 
     def network(self, name: str) -> Tensor | None:
         """The features called "h" or "z"."""
@@ -73,12 +76,19 @@ def read_features(path: Path, device: str = "cpu") -> Features:
         raise UserError("the file has no encoder features 'h'", where=str(path))
     h = tensors["h"]
     index = tensors.get("index", torch.arange(len(h), device=device))
-    for name in ("z", "labels", "index"):
+    for name in ("z", "labels", "index", "reconstruction_error"):
         if name in tensors and len(tensors[name]) != len(h):
             raise UserError(
                 f"{len(tensors[name])} rows of '{name}' for {len(h)} of 'h'", where=str(path)
             )
-    return Features(h, tensors.get("z"), tensors.get("labels"), index)
+    return Features(
+        h, tensors.get("z"), tensors.get("labels"), index, tensors.get("reconstruction_error")
+    )
+
+
+def evenly_spaced(count: int, most: int) -> Tensor:
+    """At most so many of `count` rows, int64, the first and the last among them."""
+    return torch.linspace(0, count - 1, min(most, count), dtype=torch.float64).long()
 
 
 def joined(a: Features, b: Features) -> Features:

@@ -83,7 +83,7 @@ def neighbours(train: Tensor, test: Tensor, k: int) -> tuple[Tensor, Tensor]:
     found = []
     for part in test.split(rows):
         queries = F.normalize(part.to(dtype), dim=1)
-        found.append(_most_similar(torch.mm(queries, bank, out=buffer[: len(part)]), k))
+        found.append(most_similar(torch.mm(queries, bank, out=buffer[: len(part)]), k))
     return torch.cat([pair[0] for pair in found]), torch.cat([pair[1] for pair in found])
 
 
@@ -112,7 +112,7 @@ def vote(
     return votes.argmax(1)
 
 
-def _most_similar(similarity: Tensor, k: int) -> tuple[Tensor, Tensor]:
+def most_similar(similarity: Tensor, k: int) -> tuple[Tensor, Tensor]:
     """The k largest of each row of [m, n], ordered by value, then by index."""
     wider = min(k + 1, similarity.shape[1])
     value, index = similarity.topk(wider, dim=1)

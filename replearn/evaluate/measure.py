@@ -8,10 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from replearn.evaluate.calibration import calibration
 from replearn.evaluate.collapse import diagnose, marchenko_pastur, spectrum
 from replearn.evaluate.features import Features
 from replearn.evaluate.knn import neighbours, vote
-from replearn.evaluate.linear import fit
+from replearn.evaluate.linear import Probe, fit
 from replearn.evaluate.lowshot import low_shot_accuracies
 from replearn.evaluate.protocol import EvaluationConfig, KnnProtocol, LinearProtocol
 from replearn.evaluate.retrieval import prompt_classification, recall_at
@@ -53,15 +54,18 @@ def knn_metrics(
 
 def linear_metrics(
     bank: Features, test: Features, protocol: LinearProtocol, choices: Mapping[str, Any]
-) -> tuple[Json, Json, Tensor | None]:
-    """Probes at the strengths that were chosen: accuracies, details, and predictions from h."""
+) -> tuple[Json, Json, Probe | None]:
+    """Probes at the strengths that were chosen: accuracies, details, and the main probe, on h."""
     shots = {f"low_shot_{count}": count for count in protocol.shots}
-    metrics: Json = dict.fromkeys(("accuracy", "accuracy_z", *shots, "shuffled_accuracy"))
+    calibrated = ("ece", "nll", "brier")
+    metrics: Json = dict.fromkeys(
+        ("accuracy", "accuracy_z", *calibrated, *shots, "shuffled_accuracy")
+    )
     metrics["validation_accuracy"] = choices.get("validation_accuracy_h")
     metrics["strength"] = choices.get("strength_h")
     metrics["strength_z"] = choices.get("strength_z")
     details: Json = {}
-    predicted = None
+    main = None
     for network in networks(protocol):
         rows, queries = bank.network(network), test.network(network)
         if rows is None or queries is None:
@@ -81,12 +85,15 @@ def linear_metrics(
             tolerance=protocol.tolerance,
             max_iterations=protocol.max_iterations,
         )
-        found = probe.predict(queries)
-        metrics["accuracy" if network == "h" else "accuracy_z"] = accuracy(found, test.labels)
+        logits = probe.logits(queries)
+        metrics["accuracy" if network == "h" else "accuracy_z"] = accuracy(
+            logits.argmax(1), test.labels
+        )
         details[f"iterations_{network}"], details[f"loss_{network}"] = probe.iterations, probe.loss
         if network == "h":
-            predicted = found
-    if predicted is None or bank.labels is None or test.labels is None:
+            main = probe
+            metrics |= calibration(logits, test.labels)
+    if main is None or bank.labels is None or test.labels is None:
         return metrics, details, None
     classes, strength = int(bank.labels.max()) + 1, metrics["strength"]
     for name, count in shots.items():
@@ -118,7 +125,7 @@ def linear_metrics(
             max_iterations=protocol.max_iterations,
         )
         metrics["shuffled_accuracy"] = accuracy(canary.predict(test.h), test.labels)
-    return metrics, details, predicted
+    return metrics, details, main
 
 
 def collapse_metrics(

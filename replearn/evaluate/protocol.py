@@ -38,7 +38,7 @@ class LinearProtocol(Protocol):
     """Multinomial logistic regression on frozen features, strength chosen on validation."""
 
     name: Literal["linear"] = "linear"
-    version: Literal[1] = 1
+    version: Literal[2] = 2
     strength_low: Positive = 1e-6
     """Smallest inverse regularisation C, of C · Σ cross-entropy + ½ ‖W‖² (scikit-learn's C)."""
     strength_high: Positive = 1e5
@@ -91,6 +91,59 @@ class CollapseProtocol(Protocol):
     """Images whose pairs give the uniformity; all pairs among them count."""
 
 
+class StructureProtocol(Protocol):
+    """How test images lie among each other: clusters, neighbours of the same class."""
+
+    name: Literal["structure"] = "structure"
+    version: Literal[1] = 1
+    images: Annotated[int, Field(ge=2)] = 5_000
+    """At most this many test images, evenly spaced."""
+    restarts: Count = 5
+    """k-means++ starts, of which the best counts."""
+
+
+class RobustnessProtocol(Protocol):
+    """Features of shifted images: corrupted, augmented in one way, or of nothing at all."""
+
+    name: Literal["robustness"] = "robustness"
+    version: Literal[1] = 1
+    images: Annotated[int, Field(ge=0)] = 1_000
+    """At most this many test images, evenly spaced; 0 turns the family off."""
+    severities: tuple[Annotated[int, Field(ge=1, le=5)], ...] = Field((1, 3, 5), min_length=1)
+    """Of each corruption (Hendrycks & Dietterich, 2019), 1 … 5."""
+    k: Count = 50
+    """The neighbour whose distance says how strange an image is (Sun et al., 2022)."""
+    bank: Count = 10_000
+    """At most this many images of the training bank, evenly spaced, to search that neighbour in."""
+
+
+CORRUPTIONS = (
+    "gaussian_noise",
+    "shot_noise",
+    "impulse_noise",
+    "gaussian_blur",
+    "brightness",
+    "contrast",
+    "pixelate",
+)
+"""Those of CIFAR-10-C that need no files and no library (their pixels are in `augment/`)."""
+STRANGE = ("shuffled", "noise")
+"""Images that no class has: patches of a test image in another order, and noise."""
+OPERATIONS = {
+    "crop": View(crop_scale=(0.3, 1.0)),
+    "flip": View(flip=1.0),
+    "brightness": View(brightness=0.4),
+    "contrast": View(contrast=0.4),
+    "saturation": View(saturation=0.4),
+    "hue": View(hue=0.1),
+    "grayscale": View(grayscale=1.0),
+    "blur": View(blur=1.0),
+}
+"""Augmentations of one operation each, to which features are more or less invariant."""
+OF_COLOUR = ("saturation", "hue", "grayscale")
+"""Those that do nothing to an image with one channel."""
+
+
 class ViewsProtocol(Protocol):
     """Augmented views of held-out images for alignment and LiDAR; the same for every method."""
 
@@ -116,4 +169,6 @@ class EvaluationConfig(Protocol):
     knn: KnnProtocol = KnnProtocol()
     linear: LinearProtocol = LinearProtocol()
     collapse: CollapseProtocol = CollapseProtocol()
+    structure: StructureProtocol = StructureProtocol()
+    robustness: RobustnessProtocol = RobustnessProtocol()
     views: ViewsProtocol = ViewsProtocol()

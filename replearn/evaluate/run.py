@@ -26,15 +26,21 @@ from replearn.evaluate.measure import (
     text_metrics,
     unusable,
 )
-from replearn.evaluate.protocol import EvaluationConfig
+from replearn.evaluate.protocol import OPERATIONS, EvaluationConfig
+from replearn.evaluate.robustness import robustness_metrics
+from replearn.evaluate.structure import structure_metrics
 from replearn.jsonfile import read_json, write_json
+from replearn.layout import FAMILIES
 from replearn.progress import Progress
 from replearn.provenance import provenance
 
 Run = Mapping[str, str | int]
 Json = dict[str, Any]
 
-OUTPUTS = ("knn.json", "linear.json", "collapse.json", "predictions.safetensors")
+OUTPUTS = (
+    *(f"{family}.json" for family in FAMILIES if family != "text"),
+    "predictions.safetensors",
+)
 """What `evaluate` writes."""
 
 
@@ -118,7 +124,7 @@ def evaluate(
     status: str = "ok",
     device: str = "cpu",
 ) -> None:
-    """Write knn.json, linear.json, collapse.json and predictions.safetensors.
+    """Write a metrics file of each family, and predictions.safetensors.
 
     Args:
         features: directory of the feature files.
@@ -160,9 +166,10 @@ def evaluate(
     _write(output / "knn.json", run, protocol, metrics, details, started, device)
 
     started = time.time()
-    metrics, details, predicted = linear_metrics(bank, test, config.linear, choices["metrics"])
-    if predicted is not None:
-        predictions["linear"] = predicted.cpu()
+    metrics, details, probe = linear_metrics(bank, test, config.linear, choices["metrics"])
+    no_probe = details.get("reason")
+    if probe is not None:
+        predictions["linear"] = probe.predict(test.h).cpu()
     protocol = config.linear.model_dump(mode="json") | {
         "chosen on": "validation, fitted on train",
         "fitted on": "train + validation, no augmentation",
@@ -180,6 +187,33 @@ def evaluate(
         "normalisation": "rows L2-normalised for feature_std, alignment and uniformity",
     }
     _write(output / "collapse.json", run, protocol, metrics, details, started, device)
+
+    started = time.time()
+    metrics, details = structure_metrics(test, config.structure)
+    protocol = config.structure.model_dump(mode="json") | {
+        "images from": "test",
+        "metric": "k-means and retrieval on L2-normalised encoder h",
+        "clusters": "as many as classes",
+    }
+    _write(output / "structure.json", run, protocol, metrics, details, started, device)
+
+    started = time.time()
+    shifted = {
+        name: tensor.to(device)
+        for name, tensor in read_tensors(features / "shifted.safetensors").items()
+    }
+    metrics, details = robustness_metrics(
+        bank, test, shifted, config.robustness, probe, no_probe=no_probe
+    )
+    protocol = config.robustness.model_dump(mode="json") | {
+        "images from": "test",
+        "operations": {
+            name: view.model_dump(mode="json", exclude_defaults=True)
+            for name, view in OPERATIONS.items()
+        },
+        "classifier": "the linear probe of h",
+    }
+    _write(output / "robustness.json", run, protocol, metrics, details, started, device)
     write_tensors(output / "predictions.safetensors", predictions)
 
 

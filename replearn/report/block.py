@@ -20,7 +20,8 @@ from replearn.report.gallery import (
     view_panels,
     which_run,
 )
-from replearn.report.sheets import diagnostics, texts, unhealthy
+from replearn.report.sheets import beyond_accuracy, diagnostics, texts, unhealthy
+from replearn.report.similarity import heat_map
 from replearn.report.study import StudyFiles
 from replearn.standings import KNN, LINEAR, Standings
 from replearn.tables import comparison
@@ -41,6 +42,8 @@ class Block:
     diagnostics: str = ""
     unhealthy: list[tuple[str, str, str]] = field(default_factory=list)
     text: str = ""
+    beyond: str = ""
+    similarity: Markup | None = None
     maps: list[Panel] = field(default_factory=list)
     legend: Legend = field(default_factory=lambda: Legend([], 0))
     views: list[ViewPanel] = field(default_factory=list)
@@ -78,6 +81,9 @@ def make_block(
     block.diagnostics = Markup(to_html(diagnostics(study, board)))
     block.unhealthy = unhealthy(board)
     block.text = texts(board)
+    block.beyond = beyond_accuracy(board)
+    alike = study.similarities.get(board.dataset, {})
+    block.similarity = heat_map(board, alike, f"{prefix}k")
     block.maps, block.legend = feature_maps(study, board, numbers, names)
     if prepared is not None:
         train = prepared.part("train")

@@ -10,6 +10,7 @@ import numpy as np
 from markupsafe import Markup
 
 from replearn.data.prepared import Part, PreparedDataset
+from replearn.featurerows import read_rows, row_count, sample
 from replearn.report import maps, pictures
 from replearn.report.study import StudyFiles
 from replearn.standings import Entry, Standings
@@ -67,11 +68,11 @@ def feature_maps(
         file = study.files(run).features / "test.safetensors" if run else None
         if run is None or file is None or not file.is_file():
             continue
-        rows = maps.sample(maps.row_count(file))
-        features = maps.read_rows(file, "h", rows)
+        rows = sample(row_count(file), maps.POINTS)
+        features = read_rows(file, "h", rows)
         if features is None or len(rows) < 3:
             continue
-        labels = maps.read_rows(file, "labels", rows)
+        labels = read_rows(file, "labels", rows)
         whole = None if labels is None else labels.astype(np.int64)
         chosen, slots = maps.class_groups(whole, len(classes))
         if chosen:
@@ -118,7 +119,7 @@ def neighbour_rows(
         folder = study.files(run).features if run else None
         if folder is None or not (folder / "train.safetensors").is_file():
             continue
-        features = maps.read_rows(folder / "test.safetensors", "h", np.array(asked))
+        features = read_rows(folder / "test.safetensors", "h", np.array(asked))
         if features is None:
             continue
         _, nearest = pictures.nearest(folder / "train.safetensors", features)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from markupsafe import Markup
 
 from replearn.formats import NOTHING, Cell, Column, Group, Table, percent, to_html
 from replearn.report.study import StudyFiles
-from replearn.standings import Entry, Standings
+from replearn.standings import Entry, Metric, Standings
 from replearn.tables import SEVERITY
 
 DIAGNOSTICS = (
@@ -48,6 +48,26 @@ TEXT_METRICS = (
     ("text_to_image_r1", "Text → image R@1 %"),
     ("text_to_image_r5", "R@5 %"),
     ("text_to_image_r10", "R@10 %"),
+)
+BEYOND: tuple[tuple[Metric, str, str], ...] = (
+    (("linear", "low_shot_1"), "1 shot", "Linear probe with 1 label per class, mean of 5 draws"),
+    (("linear", "low_shot_10"), "10 shots", "Linear probe with 10 labels per class"),
+    (("structure", "nmi"), "NMI", "k-means clusters against classes, mutual information"),
+    (("structure", "ari"), "ARI", "The same by pairs of images, chance at 0"),
+    (("structure", "map_at_r"), "MAP@R", "How many of an image's R nearest are of its class"),
+    (("linear", "ece"), "Calibration error", "Confidence of the probe against its accuracy; low"),
+    (("robustness", "corruption_accuracy"), "Corrupted", "Probe's accuracy on corrupted images"),
+    (
+        ("robustness", "relative_robustness"),
+        "Kept",
+        "That accuracy as a share of the same images' without corruption",
+    ),
+    (
+        ("robustness", "ood_auroc_shuffled"),
+        "Shuffled found",
+        "AUROC of telling images with shuffled patches from test images; 50 is chance",
+    ),
+    (("robustness", "ood_auroc_noise"), "Noise found", "The same for images of pure noise"),
 )
 
 
@@ -97,26 +117,44 @@ def _run_title(entry: Entry, run: Mapping[str, object]) -> str:
 
 
 def texts(board: Standings) -> Markup:
-    entries = [e for e in board.entries if any(family == "text" for family, _ in e.values)]
-    shown = [(n, t) for n, t in TEXT_METRICS if any(("text", n) in e.values for e in entries)]
+    notes = []
+    measured = {
+        name for entry in board.entries for family, name in entry.values if family == "text"
+    }
+    if "prompt_accuracy" in measured:
+        notes.append("Prompt classification, not zero-shot: training captions named the classes.")
+    if "image_to_text_r1" in measured:
+        notes.append("Equal captions are one candidate, and any image they belong to is correct.")
+    columns = [(("text", name), title, "") for name, title in TEXT_METRICS]
+    return _means(board, "Images and texts in one space", columns, tuple(notes))
+
+
+def beyond_accuracy(board: Standings) -> Markup:
+    return _means(board, "Beyond accuracy, on test images, in %", BEYOND, ())
+
+
+def _means(
+    board: Standings,
+    caption: str,
+    metrics: Sequence[tuple[Metric, str, str]],
+    notes: tuple[str, ...],
+) -> Markup:
+    """A table of means over seeds in percent, without what nobody has; empty if nobody has any."""
+    shown = [column for column in metrics if any(e.values.get(column[0]) for e in board.entries)]
+    entries = [e for e in board.entries if any(e.values.get(metric) for metric, *_ in shown)]
     if not shown:
         return Markup("")
-    columns = (Column("method", "Method", numeric=False), *(Column(n, t) for n, t in shown))
+    columns = (
+        Column("method", "Method", numeric=False),
+        *(Column("/".join(metric), title, hint) for metric, title, hint in shown),
+    )
     rows = []
     for entry in entries:
         row = {"method": Cell(entry.label, entry.label)}
-        for name, _ in shown:
-            summary = board.summary(entry, ("text", name))
+        for metric, *_ in shown:
+            summary = board.summary(entry, metric)
             spread = f" ± {percent(summary.sd)}" if summary and summary.sd is not None else ""
-            row[name] = Cell(
-                percent(summary.mean if summary else None) + spread,
-                summary.mean if summary else None,
-            )
+            mean = summary.mean if summary else None
+            row["/".join(metric)] = Cell(percent(mean) + spread, mean)
         rows.append(row)
-    notes = []
-    if any(name == "prompt_accuracy" for name, _ in shown):
-        notes.append("Prompt classification, not zero-shot: training captions named the classes.")
-    if any(name.startswith("image_to_text") for name, _ in shown):
-        notes.append("Equal captions are one candidate, and any image they belong to is correct.")
-    table = Table("Images and texts in one space", columns, (Group("", tuple(rows)),), tuple(notes))
-    return Markup(to_html(table))
+    return Markup(to_html(Table(caption, columns, (Group("", tuple(rows)),), notes)))

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from replearn.collate import FAMILIES, Plan, Run, read_plan, read_tables
+from replearn.collate import Plan, Run, read_plan, read_tables
 from replearn.jsonfile import read_json
+from replearn.layout import FAMILIES
+from replearn.report.similarity import Pairs, read_similarities
 from replearn.standings import Entry, Standings, standings
 
 if TYPE_CHECKING:
@@ -26,16 +27,12 @@ class StudyFiles:
     results: pd.DataFrame
     runs: pd.DataFrame
     boards: tuple[Standings, ...]
+    similarities: Mapping[str, Pairs]
     _read: dict[Path, Mapping[str, Any]] = field(default_factory=dict)
-
-    @cached_property
-    def _planned(self) -> dict[tuple[str, str, str, int], Run]:
-        return {(r.dataset, r.method, r.variant, r.seed): r for r in self.plan.runs}
 
     def files(self, row: Mapping[str, object]) -> Run:
         """The planned run behind a row of the run table."""
-        name = (str(row["dataset"]), str(row["method"]), str(row["variant"]))
-        return self._planned[(*name, int(str(row["seed"])))]
+        return self.plan.run(row)
 
     def json(self, path: Path) -> Mapping[str, Any]:
         """A JSON file of a run, read once; empty if it is missing, as in a partial report."""
@@ -80,7 +77,8 @@ def read_study(plan_json: str | Path, study_dir: str | Path) -> StudyFiles:
     """
     plan = read_plan(plan_json)
     results, runs = read_tables(study_dir)
-    return StudyFiles(plan, results, runs, tuple(standings(results, runs, plan)))
+    boards = tuple(standings(results, runs, plan))
+    return StudyFiles(plan, results, runs, boards, read_similarities(Path(study_dir)))
 
 
 def protocol_words(protocol: Mapping[str, Any]) -> str:

@@ -13,14 +13,19 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from replearn.errors import UserError
+from replearn.evaluate.calibration import calibration
 from replearn.evaluate.knn import knn_predict
 from replearn.evaluate.linear import fit
 from replearn.evaluate.protocol import (
+    CORRUPTIONS,
+    OF_COLOUR,
+    OPERATIONS,
     CollapseProtocol,
     EvaluationConfig,
     KnnProtocol,
     LinearProtocol,
 )
+from replearn.evaluate.ranking import retrieval
 from replearn.evaluate.run import evaluate, select, text
 from tests.evaluate.digits import pixels, untrained
 
@@ -56,13 +61,27 @@ def write_features(
         save_file(tensors, directory / f"{name}.safetensors")
     views = torch.stack([h[1000:1100], h[1000:1100] * 1.1 + 0.01, h[1000:1100] + 0.02])
     save_file({"h": views}, directory / "views.safetensors")
+    save_file(shifted(h[parts["test"]]), directory / "shifted.safetensors")
     return directory
+
+
+def shifted(h: Tensor) -> dict[str, Tensor]:
+    """Features of every other test image, darkened the more the severer, or of another image."""
+    rows = torch.arange(0, len(h), 2)
+    h = h[rows]
+    found = {
+        f"corruption_{name}_{severity}": h * (1 - severity / 10)
+        for name in CORRUPTIONS
+        for severity in (1, 3, 5)
+    }
+    found |= {f"view_{name}": h + 0.01 for name in OPERATIONS if name not in OF_COLOUR}
+    return found | {"rows": rows, "ood_shuffled": h.flip(1), "ood_noise": h.flip(1)}
 
 
 def everything(features: Path, output: Path, **options: Any) -> dict[str, Any]:
     select(features, output, CONFIG, RUN)
     evaluate(features, output / "select.json", output, CONFIG, RUN, **options)
-    names = ("select", "knn", "linear", "collapse")
+    names = ("select", "knn", "linear", "collapse", "structure", "robustness")
     return {name: json.loads((output / f"{name}.json").read_text()) for name in names}
 
 
@@ -99,6 +118,18 @@ def test_numbers_are_those_of_the_functions(found: dict[str, Any]) -> None:
     assert 0.5 < linear["accuracy_z"] < linear["accuracy"]
     assert 0.3 < linear["low_shot_1"] < linear["low_shot_10"] < linear["low_shot_100"]
     assert linear["shuffled_accuracy"] < 0.2
+    expected = calibration(probe.logits(x[1200:]), y[1200:])
+    assert {name: linear[name] for name in expected} == expected
+    structure, robustness = found["structure"]["metrics"], found["robustness"]["metrics"]
+    assert {name: structure[name] for name in ("map_at_r", "recall_at_1")} == retrieval(
+        x[1200:], y[1200:]
+    )
+    assert structure["nmi"] > 0.5
+    rows = probe.predict(x[1200::2]) == y[1200::2]
+    assert robustness["clean_accuracy"] == rows.double().mean().item()
+    assert robustness["corruption_contrast"] < robustness["clean_accuracy"]
+    assert robustness["invariance_crop"] > 0.9
+    assert robustness["ood_auroc_noise"] > 0.7
 
 
 def test_files_name_run_protocol_and_provenance(found: dict[str, Any]) -> None:
@@ -106,7 +137,7 @@ def test_files_name_run_protocol_and_provenance(found: dict[str, Any]) -> None:
         assert content["schema"] == 1
         assert content["run"] == RUN
         assert content["protocol"]["name"] == name
-        assert content["protocol"]["version"] == 1
+        assert content["protocol"]["version"] == (2 if name == "linear" else 1)
         assert content["provenance"]["wall_seconds"] >= 0
     assert found["knn"]["protocol"]["bank"].startswith("train + validation")
 
@@ -172,6 +203,11 @@ def test_without_labels_accuracies_are_null_and_the_reason_is_given(tmp_path: Pa
     for name in ("knn", "linear"):
         assert found[name]["metrics"]["accuracy"] is None
         assert found[name]["details"]["reason"] == "the dataset has no labels"
+    assert found["structure"]["details"]["reason"] == "the dataset has no labels"
+    robustness = found["robustness"]
+    assert robustness["details"]["reason_corruption"] == "the dataset has no labels"
+    assert robustness["metrics"]["corruption_accuracy"] is None
+    assert robustness["metrics"]["ood_auroc_noise"] > 0.7
     assert found["collapse"]["metrics"]["verdict"] == "healthy"
     assert set(load_file(tmp_path / "out" / "predictions.safetensors")) == {"index"}
 
@@ -182,7 +218,8 @@ def test_features_that_are_not_finite_diverged(tmp_path: Path) -> None:
     found = everything(write_features(tmp_path / "features", h), tmp_path / "out")
     assert found["collapse"]["metrics"]["verdict"] == "diverged"
     assert found["linear"]["metrics"]["accuracy"] is None
-    assert "finite" in found["knn"]["details"]["reason"]
+    for family in ("knn", "structure", "robustness"):
+        assert "finite" in found[family]["details"]["reason"]
 
 
 def test_a_constant_encoder_is_evaluated_at_chance(tmp_path: Path) -> None:
@@ -191,6 +228,9 @@ def test_a_constant_encoder_is_evaluated_at_chance(tmp_path: Path) -> None:
     assert found["collapse"]["metrics"]["verdict"] == "complete"
     assert found["linear"]["metrics"]["accuracy"] < 0.15
     assert found["knn"]["metrics"]["accuracy"] < 0.15
+    assert found["structure"]["metrics"]["ari"] == pytest.approx(0, abs=0.01)
+    assert found["structure"]["metrics"]["map_at_r"] < 0.15
+    assert found["robustness"]["metrics"]["invariance_flip"] is None
 
 
 def test_supervision_reaches_the_verdict(tmp_path: Path) -> None:

@@ -17,8 +17,9 @@ from safetensors.numpy import save_file
 
 from replearn.augment import pixels
 from replearn.errors import UserError
-from replearn.report import charts, curves, maps, pictures, spectra
+from replearn.report import charts, curves, maps, pictures, similarity, spectra
 from replearn.report.palette import METHOD_COLOURS, method_colours
+from replearn.report.sheets import beyond_accuracy
 from replearn.report.svg import axes, figure, method_colour, to_svg
 from replearn.standings import LINEAR
 from replearn.views import View
@@ -163,6 +164,42 @@ class TestMaps:
         assert chosen == list(range(12))
         assert slots is not None
         assert slots[-2:].tolist() == [-1, -1]
+
+
+class TestSimilarity:
+    def test_every_pair_is_a_square_of_its_own_darkness(self) -> None:
+        rows = [entry("simclr", [0.8]), entry("byol", [0.7]), entry("<b>", [0.6])]
+        pairs = {(rows[1].name, rows[0].name): 0.91, (rows[0].name, rows[2].name): 0.2}
+        svg = similarity.heat_map(board(*rows), pairs, "x")
+        assert svg is not None
+        shown = texts(svg)
+        assert shown.count("91") == shown.count("20") == 2
+        assert shown.count("100") == 3
+        assert shown.count("SimCLR") == 2
+        assert "most alike: BYOL and SimCLR, 91 %" in svg
+        assert "<b>" not in svg
+        assert similarity.heat_map(board(*rows), {}, "x") is None
+
+    def test_the_table_of_a_study_is_read_and_may_be_missing(self, tmp_path: Path) -> None:
+        assert similarity.read_similarities(tmp_path) == {}
+        (tmp_path / "tables").mkdir()
+        (tmp_path / "tables" / "cka.csv").write_text(
+            "dataset,method_a,variant_a,method_b,variant_b,cka\ntoy,a,default,b,wide,0.25\n"
+        )
+        expected = {"toy": {(("a", "default"), ("b", "wide")): 0.25}}
+        assert similarity.read_similarities(tmp_path) == expected
+
+
+class TestBeyondAccuracy:
+    def test_it_shows_what_somebody_has(self) -> None:
+        rows = [entry("simclr", [0.8, 0.9]), entry("byol", [0.7])]
+        assert beyond_accuracy(board(*rows)) == ""
+        rows[0].values[("structure", "nmi")] = {0: 0.5, 1: 0.6}  # type: ignore[index]
+        page = beyond_accuracy(board(*rows))
+        assert "55.0 ± 7.1" in page
+        assert "NMI" in page
+        assert "MAP@R" not in page
+        assert "BYOL" not in page
 
 
 class TestPictures:

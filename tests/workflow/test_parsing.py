@@ -145,3 +145,15 @@ def test_lint_and_format_find_nothing(checkout: FinishedStudy) -> None:
     tidy = [str(Path(sys.executable).with_name("snakefmt")), "--check", *map(str, files)]
     done = subprocess.run(tidy, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_nothing_leads_the_selection_to_test_images(checkout: FinishedStudy) -> None:
+    done = checkout.snakemake("--dry-run", "--quiet", "reason", "--printshellcmds")
+    assert done.returncode == 0, done.stdout
+    pattern = r"^rule select:\n    input: (.*)\n(?:    .*\n)*Shell command: (.*)"
+    jobs = re.findall(pattern, done.stdout, re.MULTILINE)
+    assert len(jobs) == 11
+    for inputs, command in jobs:
+        names = {Path(path).name for path in inputs.split(", ")}
+        assert names == {"config.json", "train.safetensors", "validation.safetensors"}
+        assert "test" not in command

@@ -26,6 +26,7 @@ from replearn.config import load_study
 from replearn.devices import visible_devices
 from replearn.errors import UserError
 from replearn.identity import key_of, source_digests
+from replearn.layout import FAMILIES
 from replearn.locks import attend
 from replearn.methods.options import METHODS
 from replearn.planning import plan, write
@@ -131,14 +132,14 @@ def training_gpus_of(wildcards):
 def evaluations_of(plan):
     """Every metrics file of the study."""
     for run in plan.runs:
-        names = ["knn", "linear", "collapse", *(["text"] if run.captions else [])]
-        yield from (run.layout.evaluation / f"{name}.json" for name in names)
+        families = [name for name in FAMILIES if name != "text" or run.captions]
+        yield from (run.layout.evaluation / f"{name}.json" for name in families)
 
 
-def code_of(module):
+def code_of(*modules):
     """Changes with the code and the templates of a step that has no key of its own in its path."""
     templates = sorted((CHECKOUT / "replearn").glob("*/templates/*"))
-    return key_of(source_digests([module]), [path.read_text() for path in templates])
+    return key_of(source_digests(modules), [path.read_text() for path in templates])
 
 
 def receipts_of(plan):

@@ -27,11 +27,14 @@ rule evaluate:
         validation=f"{FEATURES}/validation.safetensors",
         test=f"{FEATURES}/test.safetensors",
         views=f"{FEATURES}/views.safetensors",
+        shifted=f"{FEATURES}/shifted.safetensors",
         select=rules.select.output.select,
     output:
         knn=f"{EVALUATION}/knn.json",
         linear=f"{EVALUATION}/linear.json",
         collapse=f"{EVALUATION}/collapse.json",
+        structure=f"{EVALUATION}/structure.json",
+        robustness=f"{EVALUATION}/robustness.json",
         predictions=f"{EVALUATION}/predictions.safetensors",
     log:
         f"{LOGS}/evaluate/{{features}}-{{evaluation}}/{RUN_LOG}",

@@ -32,6 +32,7 @@ rule embed:
         validation=f"{FEATURES}/validation.safetensors",
         test=f"{FEATURES}/test.safetensors",
         views=f"{FEATURES}/views.safetensors",
+        shifted=f"{FEATURES}/shifted.safetensors",
     log:
         f"{LOGS}/embed/{{features}}/{RUN_LOG}",
     conda:

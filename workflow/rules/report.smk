@@ -13,12 +13,13 @@ rule collate:
         results=f"{STUDY}/results.parquet",
         runs=f"{STUDY}/runs.parquet",
         tables=multiext(f"{STUDY}/tables/comparison", ".html", ".md", ".tex", ".csv"),
+        similarity=f"{STUDY}/tables/cka.csv",
     log:
         f"{LOGS}/collate/{{study}}.log",
     conda:
         "../../environment.yml"
     params:
-        code=code_of("replearn.collate"),
+        code=code_of("replearn.collate", "replearn.tables"),
     shell:
         "python -m replearn collate {input.plan:q} 2>&1 | tee {log:q}"
 
@@ -28,6 +29,7 @@ rule report:
         plan=PLAN_FILE,
         results=rules.collate.output.results,
         runs=rules.collate.output.runs,
+        similarity=rules.collate.output.similarity,
     output:
         f"{REPORTS}/{{study}}/index.html",
     log:
