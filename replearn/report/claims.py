@@ -52,6 +52,7 @@ class Section:
     figures: list[Markup]
     cost: str
     study_page: str
+    """Where the study's own report lies, as seen from the page; empty if it is not there."""
 
 
 def write_page(verdicts: Sequence[Path], output: Path) -> None:
@@ -66,7 +67,7 @@ def write_page(verdicts: Sequence[Path], output: Path) -> None:
     """
     claims = [read_json(file) for file in verdicts]
     sections = [
-        _section(number, found, file.parent)
+        _section(number, found, file.parent, output.parent)
         for number, (found, file) in enumerate(zip(claims, verdicts, strict=True))
     ]
     light, dark = variables(
@@ -130,7 +131,7 @@ def records(claims: Sequence[Mapping[str, Any]]) -> list[dict[str, object]]:
     ]
 
 
-def _section(number: int, found: Mapping[str, Any], folder: Path) -> Section:
+def _section(number: int, found: Mapping[str, Any], folder: Path, page: Path) -> Section:
     plan = folder / "plan.json"
     boards = standings(*read_tables(folder), read_plan(plan))
     figures = [svg for board in boards for svg in _figures(found, board, f"k{number}")]
@@ -138,6 +139,8 @@ def _section(number: int, found: Mapping[str, Any], folder: Path) -> Section:
     cost += f", {duration(found['seconds'])} of training and evaluation on {join(found['devices'])}"
     cost += f"; data: {join(found['datasets'])}"
     study_page = f"../{found['study']}/index.html"
+    if not (page / study_page).is_file():
+        study_page = ""
     return Section(
         found["claim"].replace("_", "-"), found, _criteria(found), figures, cost, study_page
     )

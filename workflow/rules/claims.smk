@@ -43,7 +43,9 @@ rule judge:
 
 rule claims_page:
     input:
-        [verdict_of(claim) for claim in CLAIMS],
+        verdicts=[verdict_of(claim) for claim in CLAIMS],
+        # The page links to them.
+        reports=[f"{REPORTS}/{study_name(claim, SIZE)}/index.html" for claim in CLAIMS],
     output:
         multiext(f"{REPORTS}/claims-{SIZE}/index", ".html", ".csv", ".json"),
     log:
@@ -53,7 +55,7 @@ rule claims_page:
     params:
         code=code_of("replearn.report.claims"),
     shell:
-        "python -m replearn claims {input:q} --output {output[0]:q} 2>&1 | tee {log:q}"
+        "python -m replearn claims {input.verdicts:q} --output {output[0]:q} 2>&1 | tee {log:q}"
 
 
 # One target for each file in config/claims: snakemake claim_byol_collapse
