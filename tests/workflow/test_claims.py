@@ -73,6 +73,7 @@ def test_the_page_and_its_tables_say_the_same(asked: FinishedStudy) -> None:
     page = (folder / "index.html").read_text()
     assert "Two components say as much as eight." in page
     assert '<span class="badge contradicted">contradicted</span>' in page
+    assert 'href="../claim_two_components_cpu/index.html"' in page
     assert page.count('<svg class="chart"') == 1
     with (folder / "index.csv").open() as file:
         rows = list(csv.DictReader(file))
