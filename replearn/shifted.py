@@ -18,7 +18,7 @@ from replearn.evaluate.protocol import CORRUPTIONS, OF_COLOUR, OPERATIONS, Robus
 from replearn.images import StreamedImages
 from replearn.methods.base import Method
 
-CHUNK_IMAGES = 64
+CHUNK_IMAGES = 128
 CHUNK_PIXELS = 2**21
 """At most so many images and so many of their values at a time: noise takes 8 bytes for each."""
 
