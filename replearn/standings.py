@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from replearn import stats
 from replearn.collate import Plan
 from replearn.pooling import Noise, pool
+from replearn.stability import RankStability, rank_stability
 from replearn.stats import Comparison, Summary
 
 if TYPE_CHECKING:
@@ -206,6 +207,25 @@ class Standings:
                 ]
                 for b in chosen
             }
+        )
+
+    def against(
+        self, entries: Iterable[Entry], other: Entry, metric: Metric
+    ) -> dict[tuple[str, str], Comparison]:
+        """Is each better than `other`? Corrected by Holm where there are six or more seeds."""
+        family = {entry.name: self.compare(entry, other, metric) for entry in entries}
+        return stats.with_holm({name: found for name, found in family.items() if found})
+
+    def stability(
+        self, entries: Iterable[Entry], metric: Metric
+    ) -> RankStability[tuple[str, str]] | None:
+        """P(rank = r) of the entries with seeds; None where nothing says how much they vary."""
+        chosen = [entry for entry in entries if _seeded(entry, metric)]
+        hits = [found for e in chosen if (found := self._hits(e, metric)) is not None]
+        return rank_stability(
+            {entry.name: entry.values[metric] for entry in chosen},
+            noise=self.noise(metric),
+            correct=np.stack(hits) if hits and len(hits) == len(chosen) else None,
         )
 
     def best(self, entries: Iterable[Entry], metric: Metric) -> list[Entry]:

@@ -12,7 +12,12 @@ One rule per number of seeds, because three runs do not carry a bootstrap:
 Seeds are shared by all methods, so two methods are compared seed by seed. The pooled noise of a
 difference is the residual of the additive table method + seed, as in a randomised block design.
 
-Sources: Bonett and Price (2012, JEBS 37, equation 6) for paired proportions; Holm (1979).
+From six seeds on a comparison also carries two numbers that need no normal distribution: on how
+many seeds a is ahead, and the exact sign-flip p. They are shown and decide nothing: the smallest p
+of six sign-flips is 2/64, which no Holm correction over many pairs lets pass.
+
+Sources: Holm (1979); Fisher (1935, section 21) for the sign-flip test; Bouthillier et al. (2021,
+MLSys, section 4) for the probability of being ahead.
 """
 
 from __future__ import annotations
@@ -26,12 +31,14 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from replearn.pooling import Name, Noise, Spread, Values, sample_sd
+from replearn.proportions import bonett_price, discordant, mcnemar, wilson
 
 Verdict = Literal["supported", "inconclusive", "contradicted"]
 Scope = Literal["seeds", "this checkpoint", "these checkpoints", "deterministic", "unknown"]
 LEVEL = 0.95
 OWN_SPREAD_FROM = 6
 """Number of seeds from which a method's own standard deviation is used."""
+MOST_FLIPPED = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +73,9 @@ class Comparison:
     scope: Scope
     n: int
     p: float | None = None
+    sign_flip: float | None = None
+    wins: float | None = None
+    """Seeds on which a is ahead of b by more than the margin, a tie counting half."""
 
 
 def t_quantile(level: float, degrees: int) -> float:
@@ -73,21 +83,6 @@ def t_quantile(level: float, degrees: int) -> float:
     from scipy.special import stdtrit
 
     return float(stdtrit(degrees, 0.5 + level / 2))
-
-
-def wilson(successes: int, n: int, level: float = LEVEL) -> Interval:
-    """Wilson's score interval of a proportion; ValueError unless 0 <= successes <= n and n > 0."""
-    if n <= 0 or not 0 <= successes <= n:
-        raise ValueError(f"wilson needs 0 <= successes <= n and n > 0, not {successes} of {n}")
-    from scipy.special import ndtri
-
-    z = float(ndtri(0.5 + level / 2))
-    share = successes / n
-    centre = (share + z * z / (2 * n)) / (1 + z * z / n)
-    half = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
-    return Interval(
-        max(0.0, centre - half), min(1.0, centre + half), f"Wilson, {n:,} images", level
-    )
 
 
 def summarise(
@@ -117,7 +112,7 @@ def summarise(
         return Summary(n, mean, None, None, "deterministic", values)
     if n == 1:
         hits = None if correct is None else np.asarray(correct, dtype=bool)
-        interval = wilson(int(hits.sum()), hits.size, level) if hits is not None else None
+        interval = _of_images(hits, level) if hits is not None else None
         return Summary(1, mean, None, interval, "this checkpoint", values)
     sd = sample_sd(array)
     assert sd is not None
@@ -177,7 +172,12 @@ def compare(
     half = t_quantile(level, spread.degrees) * error
     interval = Interval(difference - half, difference + half, basis, level)
     p = _t_probability((difference - margin) / error, spread.degrees) if error > 0 else None
-    return Comparison(difference, interval, _verdict(interval, margin), "seeds", n, p)
+    found = Comparison(difference, interval, _verdict(interval, margin), "seeds", n, p)
+    if n < OWN_SPREAD_FROM:
+        return found
+    beyond = differences - margin
+    wins = float((beyond > 0).sum() + 0.5 * (beyond == 0).sum())
+    return replace(found, wins=wins, sign_flip=sign_flip(beyond))
 
 
 def mirrored(comparison: Comparison) -> Comparison:
@@ -189,7 +189,24 @@ def mirrored(comparison: Comparison) -> Comparison:
         difference=-comparison.difference,
         interval=interval and replace(interval, low=-interval.high, high=-interval.low),
         verdict=opposite.get(comparison.verdict, comparison.verdict),
+        wins=None if comparison.wins is None else comparison.n - comparison.wins,
     )
+
+
+def sign_flip(differences: ArrayLike) -> float | None:
+    """Exact two-sided p that paired differences are symmetric around zero.
+
+    The share of all 2ⁿ choices of signs whose sum is at least as far from zero as the observed one;
+    None for more than 20 differences.
+    """
+    array = np.asarray(differences, dtype=np.float64)
+    if array.size > MOST_FLIPPED:
+        return None
+    sums = np.zeros(1)
+    for size in np.abs(array):
+        sums = np.concatenate([sums + size, sums - size])
+    rounding = 1e-12 * float(np.abs(array).sum())
+    return float((np.abs(sums) >= abs(float(array.sum())) - rounding).mean())
 
 
 def holm(p: Sequence[float]) -> list[float]:
@@ -240,23 +257,9 @@ def normalised_score(
     return (accuracy - random) / (supervised - random)
 
 
-def mcnemar(correct_a: ArrayLike, correct_b: ArrayLike) -> float:
-    """Two-sided exact McNemar p over images; 1.0 where the two never differ."""
-    only_a, only_b, _ = _discordant(correct_a, correct_b)
-    from scipy.special import bdtr
-
-    total = only_a + only_b
-    return 1.0 if total == 0 else min(1.0, 2 * float(bdtr(min(only_a, only_b), total, 0.5)))
-
-
-def _discordant(correct_a: ArrayLike, correct_b: ArrayLike) -> tuple[int, int, int]:
-    left, right = np.asarray(correct_a, dtype=bool), np.asarray(correct_b, dtype=bool)
-    if left.shape != right.shape or left.ndim != 1 or not left.size:
-        raise ValueError(
-            "paired correctness needs two non-empty vectors of one length,"
-            f" not shapes {left.shape} and {right.shape}"
-        )
-    return int((left & ~right).sum()), int((right & ~left).sum()), left.size
+def _of_images(correct: NDArray[np.bool_], level: float) -> Interval:
+    low, high = wilson(int(correct.sum()), correct.size, level)
+    return Interval(low, high, f"Wilson, {correct.size:,} images", level)
 
 
 def _compare_images(
@@ -265,15 +268,10 @@ def _compare_images(
     difference = float(np.mean(list(a.values())) - np.mean(list(b.values())))
     if correct is None:
         return Comparison(difference, None, "inconclusive", "unknown", 1)
-    from scipy.special import ndtri
-
-    only_a, only_b, n = _discordant(*correct)
-    share_a, share_b = (only_a + 1) / (n + 2), (only_b + 1) / (n + 2)
-    centre = share_a - share_b
-    half = float(ndtri(0.5 + level / 2)) * math.sqrt((share_a + share_b - centre**2) / (n + 2))
+    only_a, only_b, n = discordant(*correct)
     basis = f"Bonett-Price over {n:,} paired images"
-    interval = Interval(max(-1.0, centre - half), min(1.0, centre + half), basis, level)
-    p = mcnemar(*correct)
+    interval = Interval(*bonett_price(only_a, only_b, n, level), basis, level)
+    p = mcnemar(only_a, only_b)
     verdict = _verdict(interval, margin)
     if margin == 0 and p >= 1 - level:
         verdict = "inconclusive"

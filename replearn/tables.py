@@ -292,7 +292,7 @@ def _best_of_class(board: Standings, metric: Metric) -> set[tuple[str, str]]:
     for kind in {entry.supervision for entry in board.methods}:
         rivals = [e for e in board.methods if e.supervision == kind]
         found |= {entry.name for entry in board.best(rivals, metric)}
-    # a method that varies wildly cannot be told apart from the best, which is no merit
+    # a method that varies wildly is inconclusive against the best, which is no merit
     return found - set(board.noise(metric).uneven)
 
 
@@ -310,7 +310,7 @@ def _notes(board: Standings) -> tuple[str, ...]:
             " a method without randomness has one value."
         ),
         (
-            "Bold: best within its kind of supervision, and those that cannot be told apart;"
+            "Bold: best within its kind of supervision, and those whose difference from it is inconclusive;"
             " ranks are shared where a difference is inconclusive."
         ),
     ]
@@ -322,7 +322,7 @@ def _notes(board: Standings) -> tuple[str, ...]:
         )
     if all(board.score(entry, LINEAR) is None for entry in board.entries):
         notes.append(
-            "No score: that needs a random encoder and a supervised row that is clearly better."
+            "No score: that needs a random encoder and a supervised row that is supported as better."
         )
     outside = [entry.label for entry in board.entries if entry.name in board.noise(LINEAR).uneven]
     if outside:

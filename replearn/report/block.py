@@ -8,6 +8,7 @@ from markupsafe import Markup
 
 from replearn.formats import to_html
 from replearn.report import charts, curves, spectra
+from replearn.report.certainty import every_pair, rank_chances
 from replearn.report.findings import Finding, findings
 from replearn.report.gallery import (
     Legend,
@@ -36,6 +37,7 @@ class Block:
     budget: str
     findings: list[Finding]
     leaderboard: Markup
+    certainty: list[tuple[str, Markup]] = field(default_factory=list)
     accuracy: list[Markup] = field(default_factory=list)
     curves: list[Panel] = field(default_factory=list)
     spectra: list[Panel] = field(default_factory=list)
@@ -66,6 +68,11 @@ def make_block(
     )
     prefix = f"d{position}"
     if board.labelled:
+        block.certainty = [
+            (title, Markup(to_html(table)))
+            for title, table in (("Ranks", rank_chances(board)), ("Pairs", every_pair(board)))
+            if table is not None
+        ]
         for metric, title in ((LINEAR, "Linear probe"), (KNN, "kNN, k = 20")):
             if any(entry.values.get(metric) for entry in board.entries):
                 block.accuracy.append(

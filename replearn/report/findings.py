@@ -15,7 +15,7 @@ CANARY_POINTS = 0.05
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One sentence; `tone` is a comparison's verdict, "attention" or "plain"."""
+    """One sentence; `tone` is a comparison's verdict, "healthy", "attention" or "plain"."""
 
     text: str
     tone: str = "plain"
@@ -80,8 +80,8 @@ def _headline(board: Standings) -> list[Finding]:
     if tied:
         rivals = join(entry.label for entry in tied)
         text = (
-            f"{top.label} leads the self-supervised methods with a linear probe of {reached},"
-            f" but cannot be told apart from {rivals}."
+            f"{top.label} has the highest mean of the self-supervised methods, a linear probe of"
+            f" {reached}, but that it is better than {rivals} is inconclusive."
         )
         found = [Finding(text, "inconclusive", margin)]
     else:
@@ -112,7 +112,7 @@ def _against(board: Standings, top: Entry, floor: Entry) -> list[Finding]:
     text = {
         "supported": f"{name} beats {other} by {margin}.",
         "contradicted": f"{name} is worse than {other} by {margin}: simply using the pixels wins.",
-        "inconclusive": f"{name} and {other} cannot be told apart: the difference is"
+        "inconclusive": f"Whether {name} beats {other} is inconclusive: the difference is"
         f" {points(compared.difference)}.",
     }[compared.verdict]
     return [Finding(text, compared.verdict, interval_words(compared))]
@@ -126,22 +126,25 @@ def _floors(board: Standings) -> list[Finding]:
     rivals = [entry for entry in board.methods if entry.mean(LINEAR) is not None]
     if not rivals:
         return []
-    beaten: list[Entry] = []
-    weak: list[Entry] = []
-    for entry in rivals:
-        compared = board.compare(entry, random, LINEAR)
-        supported = compared is not None and compared.verdict == "supported"
-        (beaten if supported else weak).append(entry)
-    if not weak:
-        every = (
-            f"All {len(beaten)} trained methods beat"
-            if len(beaten) > 1
-            else f"{beaten[0].label} beats"
+    verdicts = {name: c.verdict for name, c in board.against(rivals, random, LINEAR).items()}
+    found = []
+    for word, text in (
+        ("contradicted", "The untrained random encoder ({mean} %) is better than {names}."),
+        ("inconclusive", "Inconclusive against the untrained random encoder ({mean} %): {names}."),
+    ):
+        names = join(
+            f"{entry.label} ({percent(entry.mean(LINEAR))} %)"
+            for entry in rivals
+            if verdicts[entry.name] == word
         )
-        return [Finding(f"{every} the untrained random encoder.", "supported", "linear probe")]
-    names = join(f"{entry.label} ({percent(entry.mean(LINEAR))} %)" for entry in weak)
-    text = f"Not shown to beat the untrained random encoder ({_mean(board, RANDOM)} %): {names}."
-    return [Finding(text, "inconclusive", "linear probe")]
+        if names:
+            said = text.format(mean=_mean(board, RANDOM), names=names)
+            found.append(Finding(said, word, "linear probe"))
+    if found:
+        return found
+    one = rivals[0].label
+    every = f"All {len(rivals)} trained methods beat" if len(rivals) > 1 else f"{one} beats"
+    return [Finding(f"{every} the untrained random encoder.", "supported", "linear probe")]
 
 
 def _others(board: Standings) -> list[Finding]:
@@ -157,7 +160,8 @@ def _others(board: Standings) -> list[Finding]:
         f"With supervision, {top.label} ({top.supervision}) reaches {percent(summary.mean)} %"
         f" ({_how_sure(summary)})."
     )
-    return [Finding(text)]
+    tied = join(entry.label for entry in ranked[1:])
+    return [Finding(text, detail=f"inconclusive against {tied}" if tied else "")]
 
 
 def _collapse(board: Standings) -> list[Finding]:
@@ -165,7 +169,7 @@ def _collapse(board: Standings) -> list[Finding]:
     flagged = [(e, kind, n) for e, kind, n in bad if kind not in (None, "healthy")]
     if not flagged:
         checked = any(kind for _, kind, _ in bad)
-        return [Finding("No trained run shows signs of collapse.", "supported")] if checked else []
+        return [Finding("No trained run shows signs of collapse.", "healthy")] if checked else []
     words = join(f"{e.label} ({kind}, {n} of {len(e.runs)} runs)" for e, kind, n in flagged)
     return [Finding(f"Signs of collapse: {words}.", "attention", "see the diagnostics below")]
 

@@ -38,7 +38,7 @@ class TestHeadline:
 
     def test_a_tie_is_called_one(self) -> None:
         found = said(entry("simclr", [0.80, 0.81, 0.80]), entry("byol", [0.80, 0.80, 0.81]), RANDOM)
-        assert "cannot be told apart from" in found[0].text
+        assert "that it is better than BYOL is inconclusive" in found[0].text
         assert found[0].tone == "inconclusive"
 
     def test_raw_pixels_may_win(self) -> None:
@@ -67,9 +67,25 @@ class TestFloors:
         found = said(
             entry("simclr", [0.8, 0.81, 0.8]), entry("autoencoder", [0.5, 0.51, 0.49]), RANDOM
         )
-        finding = about(found, "Not shown to beat")
+        finding = about(found, "Inconclusive against")
+        assert finding.tone == "inconclusive"
         assert "Autoencoder (50.0 %)" in finding.text
         assert "SimCLR" not in finding.text
+
+    def test_a_method_may_be_worse_than_no_training(self) -> None:
+        found = said(entry("simclr", [0.8, 0.81, 0.8]), entry("byol", [0.3, 0.31, 0.29]), RANDOM)
+        finding = about(found, "is better than BYOL (30.0 %)")
+        assert finding.tone == "contradicted"
+
+
+class TestSupervised:
+    def test_ties_are_named(self) -> None:
+        helped = [
+            entry(name, [0.9 + i / 1e3, 0.91, 0.9], supervision="labels")
+            for i, name in enumerate(("supcon", "triplet"))
+        ]
+        finding = about(said(*helped, RANDOM), "With supervision")
+        assert finding.detail == "inconclusive against SupCon"
 
 
 class TestWarnings:
