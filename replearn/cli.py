@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from replearn import collector
+from replearn import collector, questions
 from replearn.errors import UserError, understood
 from replearn.launch import leads
 
@@ -27,7 +27,6 @@ app = typer.Typer(
 
 TELLING_SECONDS = 5.0
 STEPS = "Steps of the workflow"
-QUESTIONS = "Questions and tools"
 
 ConfigArgument = Annotated[Path, typer.Argument(help="config.json of the run.")]
 DatasetOption = Annotated[Path, typer.Option(help="manifest.json of the prepared dataset.")]
@@ -49,7 +48,6 @@ ThreadsOption = Annotated[
 LogOption = Annotated[
     Path | None, typer.Option(help="Where this output goes; a recorded failure points there.")
 ]
-StudyArgument = Annotated[Path, typer.Argument(help="A study in YAML.")]
 
 
 @app.command(rich_help_panel=STEPS)
@@ -330,71 +328,7 @@ def track(
     run_track(plan, receipt=receipt)
 
 
-@app.command(rich_help_panel=QUESTIONS)
-def validate(study: StudyArgument) -> None:
-    """Check a study and say what it would run."""
-    from replearn.config import load_study
-    from replearn.planning import plan
-
-    planned = plan(load_study(study))
-    typer.echo(f"{study}: {len(planned.runs)} runs on {', '.join(planned.datasets)}")
-    for run in planned.runs:
-        typer.echo(f"  {run.config.key}  {run.config.id}")
-    for skipped in planned.skipped:
-        typer.echo(f"  skipped       {skipped.dataset}/{skipped.method}: {skipped.reason}")
-
-
-@app.command(rich_help_panel=QUESTIONS)
-def retry(study: StudyArgument) -> None:
-    """Forget a study's recorded failures, so that the next start tries those runs again."""
-    from replearn.config import load_study
-    from replearn.failures import forget
-    from replearn.planning import plan
-
-    planned = plan(load_study(study))
-    forgotten = [
-        run.config.id
-        for run in planned.runs
-        if forget(run.layout.root, run.layout.features, run.layout.evaluation)
-    ]
-    for name in forgotten:
-        typer.echo(f"forgotten: {name}")
-    typer.echo(f"{study}: {len(forgotten)} of {len(planned.runs)} runs will be tried again")
-
-
-@app.command(rich_help_panel=QUESTIONS)
-def methods() -> None:
-    """List the methods with their supervision and their options."""
-    from replearn.methods.options import METHODS
-
-    for name, options in METHODS.items():
-        kind = options.supervision if options.trained else "reference, not trained"
-        paper = f"  {options.paper}" if options.paper else ""
-        typer.echo(f"{name:14s}{kind}{paper}")
-        for option, field in options.model_fields.items():
-            if option != "method":
-                typer.echo(f"    {option} = {field.default}")
-
-
-@app.command("new-method", rich_help_panel=QUESTIONS)
-def new_method(
-    name: Annotated[str, typer.Argument(help="In lower case, for instance vicreg.")],
-) -> None:
-    """Write the skeleton of a new method and register it."""
-    from replearn.skeleton import write_skeleton
-
-    for line in write_skeleton(name):
-        typer.echo(line)
-
-
-@app.command(rich_help_panel=QUESTIONS)
-def schema() -> None:
-    """Print the JSON schema of a study, for editors that complete and check YAML."""
-    import json
-
-    from replearn.schema import study_schema
-
-    typer.echo(json.dumps(study_schema(), indent=2))
+app.registered_commands += questions.app.registered_commands
 
 
 def main(arguments: list[str] | None = None) -> Any:

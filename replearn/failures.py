@@ -25,8 +25,17 @@ from replearn.wholefile import write_bytes
 
 WORD = "failure"
 """Metadata key of a safetensors file that holds word of a failure and nothing else."""
-UNMEASURED = ("wall_seconds", "peak_memory_mb", "device", "device_name", "device_uuid")
+UNMEASURED = (
+    "wall_seconds",
+    "peak_memory_mb",
+    "device",
+    "device_name",
+    "device_uuid",
+    "energy_joules",
+)
 """What is not said of a step that was not done: it would enter the means."""
+PLANNED = ("config.json", "sources.json")
+"""Files of a run that planning wrote, and that a failure leaves as they are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +125,7 @@ def forget(directory: Path, features: Path, evaluation: Path) -> bool:
     """
     told = word_in(directory / "pretrain.json")
     files = [*directory.glob("*.json*"), *directory.glob("*.safetensors")] if told else []
-    files = [file for file in files if file.name != "config.json"]
+    files = [file for file in files if file.name not in PLANNED]
     if told and told.status == "diverged":
         files += (directory / "state").glob("checkpoint*")
     for folder in (features, evaluation):

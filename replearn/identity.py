@@ -104,12 +104,32 @@ def run_key(config: Mapping[str, Any], sources: Mapping[str, str]) -> str:
     """Key of a run from its resolved configuration and the digests of its sources.
 
     Args:
-        config: dump of the RunConfig; names for people, devices and evaluation do not count.
+        config: dump of the RunConfig.
         sources: `training_sources` of its method.
     """
-    counted = {name: value for name, value in config.items() if name not in OUTSIDE_THE_KEY}
-    counted["dataset"] = counted["dataset"]["digest"]
-    looks = () if counted["training"].get("stop_on_collapse") else ("monitor",)
+    return key_of(counted(config), sources)
+
+
+def counted(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What a run's key hashes of its configuration: no names for people, no devices, no evaluation."""
+    kept = {name: value for name, value in config.items() if name not in OUTSIDE_THE_KEY}
+    kept["dataset"] = kept["dataset"]["digest"]
+    looks = () if kept["training"].get("stop_on_collapse") else ("monitor",)
     without_effect = ("images", *looks)
-    counted["training"] = {k: v for k, v in counted["training"].items() if k not in without_effect}
-    return key_of(counted, sources)
+    kept["training"] = {k: v for k, v in kept["training"].items() if k not in without_effect}
+    return kept
+
+
+def feature_protocols(protocols: Mapping[str, Any]) -> dict[str, Any]:
+    """The part of the evaluation's protocols that feature files depend on."""
+    return {name: protocols[name] for name in ("views", "robustness")}
+
+
+def features_key(protocols: Mapping[str, Any], sources: Mapping[str, str]) -> str:
+    """Key of a run's features from the dump of the EvaluationConfig and `feature_sources`."""
+    return key_of(sources, *feature_protocols(protocols).values())
+
+
+def evaluation_key(protocols: Mapping[str, Any], sources: Mapping[str, str]) -> str:
+    """Key of a run's evaluations from the dump of the EvaluationConfig and `evaluation_sources`."""
+    return key_of(protocols, sources)

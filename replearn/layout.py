@@ -22,6 +22,11 @@ class RunLayout:
         return self.root / "config.json"
 
     @property
+    def sources(self) -> Path:
+        """Digests of the modules that the run's key counts, for `replearn why`."""
+        return self.root / "sources.json"
+
+    @property
     def state(self) -> Path:
         """Checkpoint and history in progress; not an output of any rule, so that Snakemake keeps it."""
         return self.root / "state"
@@ -62,3 +67,8 @@ def dataset_directory(results: Path, dataset: str, digest: str) -> Path:
 def study_directory(results: Path, study: str) -> Path:
     """Tidy results and tables of a study, `<results>/studies/<study>`."""
     return results / "studies" / study
+
+
+def protocol_file(results: Path, key: str) -> Path:
+    """What a features key or an evaluation key was made of, `<results>/protocols/<key>.json`."""
+    return results / "protocols" / f"{key}.json"

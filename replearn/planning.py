@@ -15,14 +15,22 @@ from replearn.errors import UserError
 from replearn.evaluate.protocol import EvaluationConfig
 from replearn.identity import (
     canonical,
+    evaluation_key,
     evaluation_sources,
+    feature_protocols,
     feature_sources,
-    key_of,
+    features_key,
     run_key,
     training_sources,
 )
-from replearn.jsonfile import write_if_changed
-from replearn.layout import RunLayout, dataset_directory, run_directory, study_directory
+from replearn.jsonfile import write_if_changed, write_text
+from replearn.layout import (
+    RunLayout,
+    dataset_directory,
+    protocol_file,
+    run_directory,
+    study_directory,
+)
 from replearn.methods.options import METHODS, DistillationOptions, MethodOptions
 
 
@@ -125,12 +133,24 @@ def plan(study: Study) -> Plan:
 
 
 def write(planned: Plan) -> None:
-    """Write the plan, the runs' configurations and the datasets' requests, each only if it changed."""
+    """Write the plan, the runs' configurations and the datasets' requests, each only if it changed.
+
+    Beside them lies what the keys were made of, so that `replearn why` can name what has changed.
+    """
     for dataset in planned.datasets.values():
         request = {"name": dataset.name, "options": dataset.options.model_dump(mode="json")}
         write_if_changed(dataset.request, canonical(request) + "\n")
     for run in planned.runs:
         write_if_changed(run.layout.config, canonical(run.config.model_dump(mode="json")) + "\n")
+        _write_once(run.layout.sources, training_sources(run.config.options.implementation))
+    evaluation = planned.study.evaluation
+    protocols = evaluation.model_dump(mode="json")
+    features, evaluations = (
+        protocol_file(planned.study.results, key) for key in protocol_keys(evaluation)
+    )
+    seen = feature_protocols(protocols)
+    _write_once(features, {"protocols": seen, "sources": feature_sources()})
+    _write_once(evaluations, {"protocols": protocols, "sources": evaluation_sources()})
     write_if_changed(planned.file, canonical(summary(planned)) + "\n")
 
 
@@ -176,8 +196,14 @@ def layout_of(config: RunConfig, root: Path) -> RunLayout:
 def protocol_keys(evaluation: EvaluationConfig) -> tuple[str, str]:
     """Keys of the features and of the evaluations that follow these protocols, the same for every run."""
     protocols = evaluation.model_dump(mode="json")
-    features = key_of(feature_sources(), protocols["views"], protocols["robustness"])
-    return features, key_of(protocols, evaluation_sources())
+    features = features_key(protocols, feature_sources())
+    return features, evaluation_key(protocols, evaluation_sources())
+
+
+def _write_once(path: Path, value: Any) -> None:
+    """Write what a key was made of; under its key it never changes."""
+    if not path.is_file():
+        write_text(path, canonical(value) + "\n", durable=False)
 
 
 def _runs(study: Study, dataset: PlannedDataset, method: str, variant: str) -> Iterator[PlannedRun]:

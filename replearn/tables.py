@@ -24,6 +24,7 @@ from replearn.formats import (
     to_text,
 )
 from replearn.jsonfile import write_text
+from replearn.origins import Origins, origins
 from replearn.similarity import similarities
 from replearn.standings import KNN, LINEAR, Entry, Metric, Standings, standings
 from replearn.stats import Summary
@@ -36,6 +37,8 @@ RANK_ME: Metric = ("collapse", "h_rank_me")
 EFFECTIVE_RANK: Metric = ("collapse", "h_effective_rank")
 UNIFORMITY: Metric = ("collapse", "h_uniformity")
 SEVERITY = ("healthy", "dimensional", "cluster", "complete", "diverged")
+
+UNREMARKABLE = Origins()
 
 NAMED = (
     Column("method", "Method", numeric=False),
@@ -107,22 +110,37 @@ TERMINAL = (
 """Columns that fit on a terminal's line."""
 
 
-def comparison(board: Standings) -> Table:
-    """The comparison of one dataset: methods by accuracy, then the rows that give the scale."""
+def comparison(board: Standings, of: Origins = UNREMARKABLE) -> Table:
+    """The comparison of one dataset: methods by accuracy, then the rows that give the scale.
+
+    Args:
+        board: the dataset's standings.
+        of: what is to be said of where its numbers come from.
+    """
     columns = NAMED + (ACCURACIES if board.labelled else LABEL_FREE) + COSTS
     ranks = board.ranks(board.methods, LINEAR)
     bold = {metric: _best_of_class(board, metric) for metric in (LINEAR, KNN)}
     groups = []
     for title, entries in (("", board.methods), ("Rows that give the scale", board.references)):
         ordered = sorted(entries, key=lambda e: -(e.mean(LINEAR) or e.mean(KNN) or -1.0))
-        rows = tuple(_cells(board, entry, ranks, bold) for entry in ordered)
+        rows = tuple(_cells(board, entry, ranks, bold, of) for entry in ordered)
         if rows:
             groups.append(Group(title, rows))
     unit = ", accuracies in %" if board.labelled else ""
-    return Table(f"Comparison on {board.dataset}{unit}", columns, tuple(groups), _notes(board))
+    notes = (*_notes(board), *of.mixed, *stale_notes(board, of))
+    return Table(f"Comparison on {board.dataset}{unit}", columns, tuple(groups), notes)
 
 
-def records(board: Standings) -> list[dict[str, object]]:
+def stale_notes(board: Standings, of: Origins) -> list[str]:
+    """A sentence for each reason why stored numbers are not those that today's code would give."""
+    reasons: dict[str, list[str]] = {}
+    for entry in board.entries:
+        if entry.name in of.stale:
+            reasons.setdefault(of.stale[entry.name], []).append(entry.label)
+    return [f"Stale: {join(labels)}, {reason}." for reason, labels in reasons.items()]
+
+
+def records(board: Standings, of: Origins = UNREMARKABLE) -> list[dict[str, object]]:
     """The same comparison as flat records at full precision."""
     ranks = board.ranks(board.methods, LINEAR)
     found = []
@@ -154,6 +172,7 @@ def records(board: Standings) -> list[dict[str, object]]:
             "verdict": verdict(entry)[0],
             "seeds": len(entry.finished),
             "planned": len(entry.runs),
+            "stale": of.stale.get(entry.name),
         }
         found.append(record)
     return found
@@ -175,7 +194,11 @@ def write_tables(plan_json: str | Path, study_dir: str | Path) -> str:
     """
     plan = read_plan(plan_json)
     boards = standings(*read_tables(study_dir), plan)
-    tables = [comparison(board) for board in boards]
+    from_where = [
+        (board, origins(run for run in plan.runs if run.dataset == board.dataset))
+        for board in boards
+    ]
+    tables = [comparison(board, of) for board, of in from_where]
     folder = Path(study_dir) / "tables"
     page = "\n".join(to_html(table, sortable=False) for table in tables)
     write_text(
@@ -185,7 +208,8 @@ def write_tables(plan_json: str | Path, study_dir: str | Path) -> str:
     write_text(folder / "comparison.md", "\n".join(map(to_markdown, tables)))
     write_text(folder / "comparison.tex", "\n".join(map(to_latex, tables)))
     write_text(
-        folder / "comparison.csv", to_csv([row for board in boards for row in records(board)])
+        folder / "comparison.csv",
+        to_csv([row for board, of in from_where for row in records(board, of)]),
     )
     alike = [
         record
@@ -201,12 +225,13 @@ def _cells(
     entry: Entry,
     ranks: Mapping[tuple[str, str], int],
     bold: Mapping[Metric, set[tuple[str, str]]],
+    of: Origins,
 ) -> dict[str, Cell]:
     rank = ranks.get(entry.name)
     worst, times = verdict(entry)
     score = board.score(entry, LINEAR)
     cells = {
-        "method": Cell(entry.label, entry.label),
+        "method": _name(entry, of),
         "supervision": Cell(entry.supervision, entry.supervision),
         "rank": Cell(NOTHING if rank is None else str(rank), rank),
         "linear": _accuracy(board.summary(entry, LINEAR), entry.name in bold[LINEAR]),
@@ -243,6 +268,13 @@ def _cells(
         value = entry.average(name) if entry.trained or name == "peak_memory_mb" else None
         cells[name] = Cell(shown(value), value)
     return cells
+
+
+def _name(entry: Entry, of: Origins) -> Cell:
+    reason = of.stale.get(entry.name)
+    if reason is None:
+        return Cell(entry.label, entry.label)
+    return Cell(f"{entry.label} (stale)", entry.label, note=reason, badge="attention")
 
 
 def _whole_percent(share: float | None) -> str:

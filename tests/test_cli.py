@@ -60,6 +60,7 @@ def test_validate_prints_the_plan(tmp_path: Path) -> None:
         ["collate", "nowhere/plan.json"],
         ["pretrain", "nowhere.json", "--dataset", "x", "--output", "y"],
         ["new-method", "simclr"],
+        ["why", "simclr", "--study", "nowhere.yaml"],
         ["new-method", "Not A Name"],
     ],
 )

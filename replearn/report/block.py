@@ -64,7 +64,7 @@ def make_block(
         anchor=f"d{position}",
         budget=budget,
         findings=findings(board, len(names)),
-        leaderboard=Markup(to_html(comparison(board))),
+        leaderboard=Markup(to_html(comparison(board, study.origins(board.dataset)))),
     )
     prefix = f"d{position}"
     if board.labelled:

@@ -8,15 +8,10 @@ from typing import Any
 
 from replearn.formats import NOTHING, Cell, Column, Group, Table, count, duration, join
 from replearn.methods.options import METHODS
+from replearn.origins import origins, short
 from replearn.report.study import StudyFiles
+from replearn.tables import stale_notes
 
-MIXED = {
-    "replearn": "versions of replearn",
-    "commit": "commits",
-    "torch": "versions of PyTorch",
-    "device": "kinds of device",
-    "device_name": "devices",
-}
 RUN_COLUMNS = (
     Column("run", "Run", numeric=False),
     Column("status", "Status", numeric=False),
@@ -42,20 +37,11 @@ class DatasetCard:
 
 
 def warnings(study: StudyFiles) -> list[str]:
-    """What is mixed in this study and makes numbers hard to compare."""
-    found = []
-    for column, words in MIXED.items():
-        values = sorted(str(value) for value in study.runs[column].dropna().unique())
-        if len(values) > 1:
-            found.append(f"This study mixes {words}: {join(_short(v) for v in values)}.")
-    for family, protocols in study.protocols().items():
-        if len(protocols) > 1:
-            found.append(f"The {family} numbers come from {len(protocols)} different protocols.")
-    numbers = study.results.dropna(subset=["protocol_version"])
-    for name, group in numbers.groupby("family", sort=False):
-        versions = sorted(int(v) for v in group["protocol_version"].unique())
-        if len(versions) > 1:
-            found.append(f"Versions {join(map(str, versions))} of the {name} protocol are mixed.")
+    """What is mixed in this study, and what was made by code of another day."""
+    found = list(origins(study.plan.runs, study.json).mixed)
+    for board in study.boards:
+        words = stale_notes(board, study.origins(board.dataset))
+        found += [f"{board.dataset}: {text}" if len(study.boards) > 1 else text for text in words]
     return found
 
 
@@ -161,14 +147,8 @@ def _run_row(run: Mapping[str, object]) -> dict[str, Cell]:
         "width": Cell(count(number("feature_width")), number("feature_width")),
         "total": Cell(duration(number("total_seconds")), number("total_seconds")),
         "rate": Cell(count(number("images_per_second")), number("images_per_second")),
-        "commit": Cell(_short(commit), commit, note=commit),
+        "commit": Cell(short(commit), commit, note=commit),
         "device": text("device_name"),
         "created": Cell(created[:16].replace("T", " "), created, note=created),
         "directory": text("directory"),
     }
-
-
-def _short(value: str) -> str:
-    """A commit by its first ten characters; anything else as it is."""
-    hexadecimal = len(value) >= 40 and all(c in "0123456789abcdef" for c in value[:40])
-    return value[:10] + value[40:] if hexadecimal else value

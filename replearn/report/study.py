@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from replearn.collate import Plan, Run, read_plan, read_tables
 from replearn.jsonfile import read_json
 from replearn.layout import FAMILIES
+from replearn.origins import Origins, origins
 from replearn.report.similarity import Pairs, read_similarities
 from replearn.standings import Entry, Standings, standings
 
@@ -45,6 +46,10 @@ class StudyFiles:
 
     def metrics(self, row: Mapping[str, object], family: str) -> Mapping[str, Any]:
         return self.json(self.files(row).evaluation / f"{family}.json")
+
+    def origins(self, dataset: str) -> Origins:
+        """What is mixed and what is stale among the runs on one dataset."""
+        return origins((run for run in self.plan.runs if run.dataset == dataset), self.json)
 
     def shown_run(self, entry: Entry) -> Mapping[str, object] | None:
         """The run that stands for an entry in pictures: its first finished seed."""
