@@ -13,6 +13,7 @@ from replearn import __version__
 from replearn.formats import join, to_html
 from replearn.jsonfile import read_json, write_text
 from replearn.report import maps, pictures, provenance
+from replearn.report.across import across
 from replearn.report.block import make_block
 from replearn.report.palette import method_colours, variables
 from replearn.report.study import StudyFiles, read_study
@@ -58,6 +59,7 @@ def render(study: StudyFiles, *, source: str = "") -> str:
             study=study,
             plan=study.plan,
             blocks=blocks,
+            across=across(study.boards, numbers),
             light=Markup(light),
             dark=Markup(dark),
             methods=len(colours),
