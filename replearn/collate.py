@@ -12,6 +12,7 @@ from replearn.errors import UserError
 from replearn.jsonfile import read_json
 from replearn.layout import FAMILIES
 from replearn.methods.options import METHODS, MethodOptions
+from replearn.recipes import settings_tried
 from replearn.wholefile import replacing
 
 if TYPE_CHECKING:
@@ -49,6 +50,8 @@ RUN_TYPES = {
     "trained": "boolean",
     "deterministic": "boolean",
     "encoder": "str",
+    "recipe": "str",
+    "settings_tried": "Int64",
     "parameters": "Int64",
     "encoder_parameters": "Int64",
     "feature_width": "Int64",
@@ -61,6 +64,7 @@ RUN_TYPES = {
     "train_seconds": "Float64",
     "total_seconds": "Float64",
     "peak_memory_mb": "Float64",
+    "energy_joules": "Float64",
     "images_per_second": "Float64",
     "outside_model": "Float64",
     "waiting_for_images": "Float64",
@@ -255,6 +259,8 @@ def _gather(
     config = _read(run, run.directory / "config.json", partial)
     pretrain = _read(run, run.directory / "pretrain.json", partial)
     row["encoder"] = _encoder(config)
+    row["recipe"] = config.get("recipe")
+    row["settings_tried"] = settings_tried(str(row["recipe"]), run.method)
     row["supervision"] = config.get("supervision") or options.supervision
     status = "missing"
     if pretrain:
@@ -301,8 +307,8 @@ def _training_columns(pretrain: Mapping[str, Any]) -> dict[str, object]:
     )
     row: dict[str, object] = {name: metrics.get(name) for name in columns.split()}
     described = (
-        "peak_memory_mb images_per_second outside_model waiting_for_images training_seconds ranks"
-        " device device_name commit replearn python torch created"
+        "peak_memory_mb energy_joules images_per_second outside_model waiting_for_images"
+        " training_seconds ranks device device_name commit replearn python torch created"
     )
     row |= {name: _text(provenance.get(name)) for name in described.split()}
     row["train_seconds"] = provenance.get("wall_seconds")

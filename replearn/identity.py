@@ -23,6 +23,7 @@ WITHOUT_EFFECT = frozenset(
         "collector",
         "config",
         "devices",
+        "energy",
         "errors",
         "failures",
         "history",

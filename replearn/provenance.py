@@ -14,8 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import replearn
+from replearn import energy
 
 CHECKOUT = Path(__file__).resolve().parents[1]
+READINGS = [energy.read()]
+"""Energy counters when this process loaded, and at the end of each piece of work since."""
 
 
 def provenance(started: float, device: str = "cpu") -> dict[str, Any]:
@@ -27,7 +30,9 @@ def provenance(started: float, device: str = "cpu") -> dict[str, Any]:
 
     Returns:
         Versions, commit (None outside a checkout), device, wall time in seconds, peak memory in MB
-        (the GPU's own on "cuda", else this process's resident memory), time of writing (UTC).
+        (the GPU's own on "cuda", else this process's resident memory), energy in joules where it can be
+        read (from the last reading before `started` on; of this process's last start, if it was resumed),
+        time of writing (UTC).
     """
     name, uuid, peak = _cuda_facts() if device == "cuda" else (cpu_name(), None, _peak_memory_mb())
     return {
@@ -41,6 +46,7 @@ def provenance(started: float, device: str = "cpu") -> dict[str, Any]:
         "device_uuid": uuid,
         "wall_seconds": round(time.time() - started, 3),
         "peak_memory_mb": peak,
+        "energy_joules": _energy(started, uuid),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
     }
 
@@ -64,6 +70,13 @@ def cpu_name() -> str:
         lines = []
     named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
     return next(named, platform.processor() or platform.machine())
+
+
+def _energy(started: float, gpu: str | None) -> float | None:
+    """Joules since the last reading before `started`; a resumed training started before this process."""
+    before = [reading for reading in READINGS if reading.time <= started]
+    READINGS.append(energy.read())
+    return energy.between(before[-1] if before else READINGS[0], READINGS[-1], gpu)
 
 
 def _cuda_facts() -> tuple[str, str | None, float]:

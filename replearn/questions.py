@@ -11,6 +11,7 @@ app = typer.Typer()
 
 QUESTIONS = "Questions and tools"
 DEFAULT_STUDY = Path("config/config.yaml")
+BANDED_STUDY = Path("config/studies/cifar10.yaml")
 
 StudyArgument = Annotated[Path, typer.Argument(help="A study in YAML.")]
 
@@ -42,6 +43,21 @@ def explain(
 
     for line in why(study, run):
         typer.echo(line)
+
+
+@app.command("check-bands", rich_help_panel=QUESTIONS)
+def check_bands(
+    study: Annotated[
+        Path, typer.Argument(help="plan.json of a finished study, or the study in YAML.")
+    ] = BANDED_STUDY,
+) -> None:
+    """Compare a study on CIFAR-10 with published accuracies; exit status 1 if one lies outside its band."""
+    from replearn.bands import check, published, words
+
+    found = check(study, published())
+    for line in words(found):
+        typer.echo(line)
+    raise typer.Exit(any(item.outside for item in found))
 
 
 @app.command(rich_help_panel=QUESTIONS)

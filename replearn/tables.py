@@ -90,6 +90,11 @@ COSTS = (
         "Share of the training steps' time that went into loading, augmenting and bookkeeping",
     ),
     Column("peak_memory_mb", "Peak memory", "Of pretraining, mean over seeds"),
+    Column(
+        "settings_tried",
+        "Settings tried",
+        "When its recipe was tuned, on validation images; – where the recipe is its authors'",
+    ),
     Column("seeds", "Seeds", "Finished runs, and planned ones where they differ"),
 )
 SPEEDS = ("train_seconds", "images_per_second", "outside_model", "peak_memory_mb")
@@ -167,7 +172,7 @@ def records(board: Standings, of: Origins = UNREMARKABLE) -> list[dict[str, obje
         for name, metric in {"projector": PROJECTOR, **LOW_SHOT}.items():
             record[name] = entry.mean(metric)
         record |= {name: entry.average(name) for name in ("epochs", "images_seen", "views_seen")}
-        record |= {name: entry.average(name) for name in SPEEDS}
+        record |= {name: entry.average(name) for name in (*SPEEDS, "settings_tried")}
         record |= {
             "verdict": verdict(entry)[0],
             "seeds": len(entry.finished),
@@ -264,6 +269,7 @@ def _cells(
         ("images_per_second", count),
         ("outside_model", _whole_percent),
         ("peak_memory_mb", memory),
+        ("settings_tried", count),
     ):
         value = entry.average(name) if entry.trained or name == "peak_memory_mb" else None
         cells[name] = Cell(shown(value), value)

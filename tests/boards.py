@@ -32,6 +32,10 @@ def entry(
             "peak_memory_mb": 612.0,
             "images_per_second": 4120.0,
             "outside_model": 0.07,
+            "settings_tried": 3,
+            "ranks": 1,
+            "device": "cpu",
+            "energy_joules": None,
         }
         for seed, verdict in enumerate(shown)
     )

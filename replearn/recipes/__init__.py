@@ -7,8 +7,9 @@ from importlib.resources import files
 from typing import Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
+NAMES = ("small", "cifar", "paper")
 SMALL_IMAGE = 64
 """Largest image, in pixels, for which the CIFAR recipe is the automatic choice."""
 
@@ -23,6 +24,8 @@ class MethodRecipe(BaseModel):
     optimizer: dict[str, Any] = {}
     training: dict[str, Any] = {}
     views: list[dict[str, Any]] = []
+    settings_tried: int | None = Field(default=None, ge=1)
+    """Settings compared on validation images when this block was chosen; None if its authors chose it."""
 
 
 class Recipe(BaseModel):
@@ -53,6 +56,11 @@ def load_recipe(name: str, encoder: str, size: int | None) -> Recipe:
         small_images = size is None or size <= SMALL_IMAGE
         name = "small" if encoder == "convnet" else "cifar" if small_images else "paper"
     return _read(name)
+
+
+def settings_tried(recipe: str, method: str) -> int | None:
+    """How many settings of a method were compared when a recipe was made; None if that is not known."""
+    return _read(recipe).of(method).settings_tried if recipe in NAMES else None
 
 
 @lru_cache

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from markupsafe import Markup
 
 from replearn.formats import to_html
-from replearn.report import charts, curves, spectra
+from replearn.report import charts, costs, curves, spectra
 from replearn.report.certainty import every_pair, rank_chances
 from replearn.report.findings import Finding, findings
 from replearn.report.gallery import (
@@ -51,6 +51,7 @@ class Block:
     views: list[ViewPanel] = field(default_factory=list)
     queries: list[Query] = field(default_factory=list)
     cost: list[Markup] = field(default_factory=list)
+    cost_table: str = ""
 
 
 def make_block(
@@ -79,10 +80,11 @@ def make_block(
                     charts.accuracy(board, metric, title, numbers, f"{prefix}a{metric[0]}")
                 )
         drawn = [
-            charts.cost(board, LINEAR, c, numbers, f"{prefix}c{c}")
-            for c in ("views_seen", "train_seconds")
+            charts.cost(board, LINEAR, work, numbers, f"{prefix}c{work.name}")
+            for work in (costs.IMAGES, costs.VIEWS, costs.device_time(board))
         ]
         block.cost = [svg for svg in drawn if svg is not None]
+        block.cost_table = Markup(to_html(costs.cost_table(board)))
     block.curves = _curves(study, board, numbers, prefix)
     block.spectra = _spectra(study, board, numbers, prefix)
     block.diagnostics = Markup(to_html(diagnostics(study, board)))

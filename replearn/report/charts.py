@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
-from replearn.formats import count, duration, percent
+from replearn.formats import join, percent
+from replearn.report.costs import Work, front
 from replearn.report.svg import (
     FONT_SIZE,
     INK,
@@ -104,18 +105,13 @@ def _range(summaries: Sequence[Summary]) -> tuple[float, float]:
 
 
 def cost(
-    board: Standings, metric: Metric, column: str, numbers: Numbers, name: str
+    board: Standings, metric: Metric, work: Work, numbers: Numbers, name: str
 ) -> Markup | None:
-    """Mean accuracy against what the training took; None without trained runs."""
-    shown = {
-        "views_seen": ("views the network saw in training", count),
-        "train_seconds": ("training wall time", duration),
-    }
-    title, text = shown[column]
+    """Mean accuracy against what the training took, the Pareto front joined; None without trained runs."""
     points = [
         (entry, float(x), float(y))
         for entry in board.entries
-        if entry.trained and (x := entry.average(column)) and (y := entry.mean(metric)) is not None
+        if entry.trained and (x := work.of(entry)) and (y := entry.mean(metric)) is not None
     ]
     if not points:
         return None
@@ -137,18 +133,22 @@ def cost(
                 color=colour,
                 fontsize=FONT_SIZE - 2,
             )
+    best = front(board, metric, work)
+    joined = {entry.name: (x, 100 * y) for entry, x, y in points}
+    (line,) = ax.plot(*zip(*(joined[name] for name in best), strict=True) if best else ([], []))
+    line.set(color=MUTED, linewidth=1.4, linestyle=(0, (5, 2)), zorder=2)
     for entry, x, y in points:
         colour = method_colour(numbers[entry.name])
         _dot(ax, x, 100 * y, "D" if entry.reference else "o", colour, 8.5)
     ax.set_xlim(0, 1.24 * max(x for _, x, _ in points))
     ax.margins(y=0.14)
     _place_labels(ax, [(entry, x, 100 * y) for entry, x, y in points], numbers)
-    ax.xaxis.set_major_formatter(lambda value, _: "0" if value == 0 else text(value))
+    ax.xaxis.set_major_formatter(lambda value, _: "0" if value == 0 else work.text(value))
     ax.locator_params(axis="x", nbins=5)
-    label(ax, x=title, y="linear probe, %")
-    return to_svg(
-        made, name, f"Linear probe accuracy against {title} for {len(points)} trained methods"
-    )
+    label(ax, x=work.title, y="linear probe, %")
+    story = f"Linear probe accuracy against {work.title} for {len(points)} trained methods"
+    on_front = join(entry.label for entry, *_ in points if entry.name in best)
+    return to_svg(made, name, f"{story}; on the Pareto front: {on_front}" if best else story)
 
 
 def _place_labels(ax: Axes, points: list[tuple[Entry, float, float]], numbers: Numbers) -> None:

@@ -18,6 +18,7 @@ from safetensors.numpy import save_file
 from replearn.augment import pixels
 from replearn.errors import UserError
 from replearn.report import charts, curves, maps, pictures, similarity, spectra
+from replearn.report.costs import VIEWS
 from replearn.report.palette import METHOD_COLOURS, method_colours
 from replearn.report.sheets import beyond_accuracy
 from replearn.report.svg import axes, figure, method_colour, to_svg
@@ -69,7 +70,7 @@ class TestAccuracyChart:
 
     def test_cost_needs_trained_rows(self) -> None:
         rows = [entry("raw_pixels", [0.8], reference=True, deterministic=True)]
-        assert charts.cost(board(*rows), LINEAR, "views_seen", {rows[0].name: 0}, "x") is None
+        assert charts.cost(board(*rows), LINEAR, VIEWS, {rows[0].name: 0}, "x") is None
 
 
 class TestPalette:
