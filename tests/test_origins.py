@@ -13,13 +13,14 @@ from replearn.config import load_study
 from replearn.jsonfile import read_json, write_json
 from replearn.origins import Origins, origins
 from replearn.planning import plan, write
+from replearn.report import build
 from replearn.report.provenance import warnings
 from replearn.report.study import read_study
 from replearn.tables import comparison, records, write_tables
 from tests.boards import board, entry
 from tests.test_why import finish, study_file
 
-MADE = {"commit": "c0ffee", "torch": "2.11", "device": "cpu", "wall_seconds": 1.0}
+MADE = {"ranks": 1, "commit": "c0ffee", "torch": "2.11", "device": "cpu", "wall_seconds": 1.0}
 BYOL = ("byol", "default")
 
 
@@ -32,7 +33,7 @@ def plan_json(tmp_path: Path) -> Path:
         finish(run)
         for file in (run.layout.pretrain, *run.layout.evaluation.glob("*.json")):
             protocol = {"name": file.stem, "version": 1}
-            metrics = {"accuracy": 0.5 + run.config.seed / 100}
+            metrics = {"accuracy": 0.5 + run.config.seed / 100, "images_seen": 900}
             write_json(file, {"metrics": metrics, "protocol": protocol, "provenance": MADE})
     return made.file
 
@@ -120,6 +121,11 @@ def test_a_stale_run_is_marked_in_the_table_and_above_it(
     assert f"Stale: BYOL, {reason}." in text
     assert "BYOL (stale)" in text and "SimCLR (stale)" not in text
     assert warnings(read_study(plan_json, folder)) == [f"Stale: BYOL, {reason}."]
+    page = build(folder, plan_json, plan_json.with_name("report.html")).read_text()
+    assert f'<p class="alert">Stale: BYOL, {reason}.</p>' in page
+    assert f"<li>Stale: BYOL, {reason}.</li>" in page, "and under the table"
+    assert '<span class="badge attention">BYOL (stale)</span>' in page
+    assert "Pareto front" in page and "What training took" in page
 
 
 def test_stale_evaluations_name_the_module(plan_json: Path) -> None:
