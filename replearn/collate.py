@@ -318,18 +318,22 @@ def _training_columns(pretrain: Mapping[str, Any]) -> dict[str, object]:
 def _last_epoch(
     identity: dict[str, object], history: Path, pretrain: Mapping[str, Any]
 ) -> list[dict[str, object]]:
-    """Means of the training's own curves over its last epoch, as the family "training"."""
+    """Means of the training's own curves over the steps of its last epoch, as the family "training"."""
     if not history.is_file():
         return []
     lines = [json.loads(line) for line in history.read_bytes().splitlines()]
     end = max((line["epoch"] for line in lines), default=0)
-    values: dict[str, list[float]] = {}
+    sums: dict[str, list[float]] = {}
+    before = 0
     for line in lines:
+        steps, before = max(1, line["step"] - before), line["step"]
         if line["epoch"] > end - 1:
             for name, value in line.items():
                 if isinstance(value, int | float) and name not in NO_CURVES:
-                    values.setdefault(name, []).append(value)
-    means = {name: sum(found) / len(found) for name, found in values.items()}
+                    found = sums.setdefault(name, [0.0, 0])
+                    found[0] += steps * value
+                    found[1] += steps
+    means = {name: total / steps for name, (total, steps) in sums.items()}
     content = {"metrics": means, "protocol": pretrain.get("protocol", {})}
     return _numbers(identity, "training", content)
 

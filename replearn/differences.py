@@ -47,15 +47,16 @@ def changed_modules(old: Mapping[str, str], new: Mapping[str, str]) -> list[str]
     return found
 
 
-def current_sources(method: str) -> dict[str, str]:
-    """Digests of what trains a method today; empty if there is no such method any more."""
-    options = METHODS.get(method)
-    return training_sources(options.implementation) if options else {}
+def current_sources(config: Mapping[str, Any]) -> dict[str, str]:
+    """Digests of what trains a run of this configuration today; empty if its method is gone."""
+    options = METHODS.get(config["method"])
+    stops = bool(config["training"].get("stop_on_collapse"))
+    return training_sources(options.implementation, stops=stops) if options else {}
 
 
 def code_of_run(config: Mapping[str, Any], directory: Path) -> str:
     """What code a stored run was made by, if not by today's: "other code (replearn.train)", else ""."""
-    now = current_sources(config["method"])
+    now = current_sources(config)
     if run_key(config, now) == config["key"]:
         return ""
     return code_words(_read(directory / "sources.json"), now)

@@ -84,9 +84,15 @@ def source_digests(roots: Iterable[str]) -> dict[str, str]:
 
 
 @lru_cache
-def training_sources(implementation: str) -> dict[str, str]:
-    """Digests of what determines a method's weights; `implementation` is its "module:Class"."""
-    return source_digests(["replearn.pretrain", implementation.partition(":")[0]])
+def training_sources(implementation: str, *, stops: bool = False) -> dict[str, str]:
+    """Digests of what determines a method's weights.
+
+    Args:
+        implementation: the method's "module:Class".
+        stops: whether a verdict on the features may end the training.
+    """
+    judging = ["replearn.evaluate.verdict", "replearn.evaluate.collapse"] if stops else []
+    return source_digests(["replearn.pretrain", implementation.partition(":")[0], *judging])
 
 
 @lru_cache

@@ -142,7 +142,7 @@ def write(planned: Plan) -> None:
         write_if_changed(dataset.request, canonical(request) + "\n")
     for run in planned.runs:
         write_if_changed(run.layout.config, canonical(run.config.model_dump(mode="json")) + "\n")
-        _write_once(run.layout.sources, training_sources(run.config.options.implementation))
+        _write_once(run.layout.sources, sources_of(run.config))
     evaluation = planned.study.evaluation
     protocols = evaluation.model_dump(mode="json")
     features, evaluations = (
@@ -206,6 +206,12 @@ def _write_once(path: Path, value: Any) -> None:
         write_text(path, canonical(value) + "\n", durable=False)
 
 
+def sources_of(config: RunConfig) -> dict[str, str]:
+    """Digests of what determines a run's weights."""
+    stops = config.training.stop_on_collapse
+    return training_sources(config.options.implementation, stops=stops)
+
+
 def _runs(study: Study, dataset: PlannedDataset, method: str, variant: str) -> Iterator[PlannedRun]:
     parts = resolve(study, dataset.name, method, variant)
     options = parts["options"]
@@ -215,7 +221,7 @@ def _runs(study: Study, dataset: PlannedDataset, method: str, variant: str) -> I
     supervision = options.supervision if options.trained else "-"
     if supervision == "captions" and captions == "templates":
         supervision = "template captions"
-    sources = training_sources(options.implementation)
+    sources = training_sources(options.implementation, stops=parts["training"].stop_on_collapse)
     seeds = study.seeds if options.seeded else study.seeds[:1]
     first = RunConfig(
         dataset=DatasetIdentity(name=dataset.name, digest=dataset.digest, captions=captions),

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from replearn.errors import UserError
+
 app = typer.Typer()
 
 QUESTIONS = "Questions and tools"
@@ -57,6 +59,10 @@ def check_bands(
     found = check(study, published())
     for line in words(found):
         typer.echo(line)
+    if all(item.state in ("not run", "other conditions") for item in found):
+        raise UserError(
+            "no band could be judged", where=str(study), hint="Finish that study first."
+        )
     raise typer.Exit(any(item.outside for item in found))
 
 

@@ -23,8 +23,8 @@ Metric = tuple[str, str]
 """Family and name, as in the tidy table: ("linear", "accuracy")."""
 LINEAR: Metric = ("linear", "accuracy")
 KNN: Metric = ("knn", "accuracy")
-SHARES = ("knn", "linear", "text")
-"""Families whose metrics lie between 0 and 1."""
+SHARES = ("accuracy", "low_shot", "prompt", "shuffled", "validation", "image_to", "text_to")
+"""Beginnings of the names of metrics that are shares of images."""
 RANDOM, CEILING, PIXELS = "random_init", "supervised", "raw_pixels"
 BASE_VARIANTS = ("", "base", "default")
 
@@ -78,6 +78,11 @@ class Entry:
     def label(self) -> str:
         shown = NAMES.get(self.method, self.method)
         return shown if self.variant in BASE_VARIANTS else f"{shown} · {self.variant}"
+
+    @property
+    def collapsed(self) -> bool:
+        """Whether a run of it has features that are not healthy."""
+        return any(run.get("verdict") not in (None, "healthy") for run in self.finished)
 
     @property
     def finished(self) -> tuple[Mapping[str, object], ...]:
@@ -134,10 +139,16 @@ class Standings:
         return next((entry for entry in self.references if entry.method == method), None)
 
     def noise(self, metric: Metric) -> Noise:
-        """Seed-to-seed noise pooled over the entries that have seeds."""
+        """Seed-to-seed noise pooled over the entries that have seeds.
+
+        A row whose features collapsed hardly varies, or wildly: it is no sample of the others' noise
+        and keeps its own.
+        """
         if metric not in self._noise:
-            seeded = {e.name: e.values[metric] for e in self.entries if _seeded(e, metric)}
-            self._noise[metric] = pool(seeded)
+            seeded = [entry for entry in self.entries if _seeded(entry, metric)]
+            apart = {entry.name for entry in seeded if entry.collapsed}
+            noise = pool({e.name: e.values[metric] for e in seeded if e.name not in apart})
+            self._noise[metric] = replace(noise, uneven=noise.uneven | apart)
         return self._noise[metric]
 
     def summary(self, entry: Entry, metric: Metric) -> Summary | None:
@@ -153,7 +164,7 @@ class Standings:
             deterministic=entry.deterministic,
             correct=self._hits(entry, metric),
         )
-        if summary.interval is None or metric[0] not in SHARES:
+        if summary.interval is None or not is_share(metric):
             return summary
         interval = summary.interval
         within = replace(interval, low=max(0.0, interval.low), high=min(1.0, interval.high))
@@ -301,6 +312,11 @@ def stored_correctness(evaluation: Path) -> Predictions:
         for family in ("knn", "linear")
         if family in arrays
     }
+
+
+def is_share(metric: Metric) -> bool:
+    """Whether a metric is a share of images, shown in percent and between 0 and 1."""
+    return metric[0] in ("knn", "linear", "text") and metric[1].startswith(SHARES)
 
 
 def _seeded(entry: Entry, metric: Metric) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -45,9 +46,16 @@ class Studies:
 
     def __getitem__(self, study: str) -> Plan:
         """The plan of a study by name: the own one or a claim's at this size."""
-        if study not in self._plans:
-            self.claim(study.removeprefix("claim_").removesuffix(f"_{self.size}"))
-        return self._plans[study]
+        if study in self._plans:
+            return self._plans[study]
+        for size in SIZES:
+            if study.startswith("claim_") and study.endswith(f"_{size}") and size != self.size:
+                raise UserError(
+                    f"this invocation is of size {self.size}",
+                    where=study,
+                    hint=f"Add --config size={size}.",
+                )
+        return self.claim(study.removeprefix("claim_").removesuffix(f"_{self.size}"))
 
     def claim(self, name: str) -> Plan:
         """The plan of a claim.
@@ -63,7 +71,10 @@ class Studies:
                     where="config/claims",
                     hint=nearest(name, self._claims),
                 )
-            self._add(plan(load_claim(self._claims[name]).study(self.size, self._overrides)))
+            own = self.own.study
+            places = {"results": str(own.results), "reports": str(own.reports)}
+            claim = load_claim(self._claims[name])
+            self._add(plan(claim.study(self.size, {**places, **self._overrides})))
         return self._plans[study]
 
     def of_run(self, key: str) -> Plan:
@@ -83,7 +94,8 @@ class Studies:
                     f"no study of this invocation has a run with the key {key}",
                     hint="Its configuration or its code has changed; start again.",
                 )
-            self.claim(name)
+            with suppress(UserError):  # A mistake in another claim is no matter of this run.
+                self.claim(name)
         return self._runs[key]
 
     def _add(self, planned: Plan) -> None:

@@ -209,6 +209,8 @@ def _criterion(entry: Any, where: str) -> Criterion:
     found: Criterion = validated(kinds[0], entry, where)
     if isinstance(found, Level) and (found.above is None) == (found.below is None):
         raise UserError("a level lies either above or below a number", where=where)
+    if isinstance(found, Comparison) and found.lower_is_better and found.than_metric:
+        raise UserError("lower_is_better and than_metric do not go together", where=where)
     metric = getattr(found, "metric", "a/b")
     if metric.count("/") != 1:
         raise UserError(f"a metric is written family/name, not '{metric}'", where=f"{where}.metric")

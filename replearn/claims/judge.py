@@ -26,9 +26,10 @@ from replearn.claims.claim import (
     split_row,
 )
 from replearn.collate import read_plan, read_tables
-from replearn.standings import SHARES, Entry, Metric, Standings, standings
+from replearn.standings import Entry, Metric, Standings, is_share, standings
 from replearn.stats import LEVEL, Interval, Verdict
 
+ALONE = "one seed, which says nothing about another training"
 SEVERITY: Sequence[Verdict] = ("contradicted", "inconclusive", "supported")
 
 
@@ -131,7 +132,7 @@ def _parts(criterion: Level | Comparison | Agreement, board: Standings) -> list[
 def _level(criterion: Level, board: Standings, metric: Metric, row: str) -> Part:
     entry = _entry(board, row)
     summary = board.summary(entry, metric) if entry else None
-    scale, unit = (100.0, "%") if _is_share(metric) else (1.0, "")
+    scale, unit = (100.0, "%") if is_share(metric) else (1.0, "")
     limit = criterion.above if criterion.above is not None else criterion.below
     assert limit is not None
     above = criterion.above is not None
@@ -139,7 +140,11 @@ def _level(criterion: Level, board: Standings, metric: Metric, row: str) -> Part
     says = f"{_label(entry, row)}: {criterion.metric}"
     if summary is None:
         return _absent(says, wanted, unit)
-    interval = summary.interval or Interval(summary.mean, summary.mean, "one value, no interval")
+    interval = summary.interval
+    if interval is None and entry and entry.deterministic:
+        interval = Interval(summary.mean, summary.mean, "no randomness, one value")
+    if interval is None:
+        return Part(says, wanted, scale * summary.mean, None, None, unit, ALONE, "inconclusive")
     holds = interval.low > limit if above else interval.high < limit
     fails = interval.high < limit if above else interval.low > limit
     verdict: Verdict = "supported" if holds else "contradicted" if fails else "inconclusive"
@@ -148,7 +153,7 @@ def _level(criterion: Level, board: Standings, metric: Metric, row: str) -> Part
 
 def _comparison(criterion: Comparison, board: Standings, metric: Metric, row: str) -> Part:
     first, second = _entry(board, criterion.better), _entry(board, row)
-    scale, unit = (100.0, "points") if _is_share(metric) else (1.0, "")
+    scale, unit = (100.0, "points") if is_share(metric) else (1.0, "")
     wanted = f"> {criterion.by * scale:g} {unit}".rstrip().replace("-", "−")
     labels = [_label(first, criterion.better), _label(second, row)]
     if criterion.lower_is_better:
@@ -182,12 +187,11 @@ def _agreement(criterion: Agreement, board: Standings, metric: Metric) -> Part:
     fixed = float(np.mean(list(others.values())))
     ratios = [value / others.get(seed, fixed) - 1 for seed, value in values.items()]
     mean = float(np.mean(ratios))
-    half = 0.0
-    basis = "one value, no interval"
-    if len(ratios) > 1:
-        half = stats.t_quantile(LEVEL, len(ratios) - 1) * float(np.std(ratios, ddof=1))
-        half /= len(ratios) ** 0.5
-        basis = f"t, own sd, {len(ratios) - 1} degrees of freedom, {len(ratios)} seeds"
+    if len(ratios) < 2:
+        return Part(says, wanted, 100 * mean, None, None, "%", ALONE, "inconclusive")
+    half = stats.t_quantile(LEVEL, len(ratios) - 1) * float(np.std(ratios, ddof=1))
+    half /= len(ratios) ** 0.5
+    basis = f"t, own sd, {len(ratios) - 1} degrees of freedom, {len(ratios)} seeds"
     interval = Interval(mean - half, mean + half, basis)
     inside = -limit <= interval.low and interval.high <= limit
     outside = interval.low > limit or interval.high < -limit
@@ -231,10 +235,6 @@ def _across(
 def _metric(name: str) -> Metric:
     family, _, metric = name.partition("/")
     return family, metric
-
-
-def _is_share(metric: Metric) -> bool:
-    return metric[0] in SHARES and metric[1].startswith(("accuracy", "low_shot", "prompt"))
 
 
 def _entry(board: Standings, row: str) -> Entry | None:

@@ -12,12 +12,16 @@ from replearn.standings import LINEAR, Entry, Metric, Standings
 
 Name = tuple[str, str]
 DEVICES = {"cuda": "GPU", "cpu": "CPU"}
+TAUGHT = ("distillation",)
+"""Methods that need another training, which their own cost does not hold."""
 NOTES = {
     "front": "On the front: no method has both a higher mean accuracy and less of this work.",
     "GPU": "GPU-hours: wall time of pretraining × GPUs.",
     "CPU": "CPU-hours: wall time of pretraining × processes; the threads of a process are not counted.",
     "mixed": "Hours of GPUs and of CPUs are not comparable, so the front is by images seen.",
-    "energy": "Energy: as the counters say, which include other jobs on the same processors or card.",
+    "energy": "Energy: as the counters say, which include other jobs on the same processors or card;"
+    " of a training that was resumed, for its last process alone.",
+    "taught": "Distillation's row leaves out its teacher's training, so it is not on the front.",
 }
 
 
@@ -53,6 +57,7 @@ def front(board: Standings, metric: Metric, work: Work) -> list[Name]:
     points = {
         entry.name: (cost, accuracy)
         for entry in board.methods
+        if entry.method not in TAUGHT
         if (cost := work.of(entry)) and (accuracy := entry.mean(metric)) is not None
     }
     return sorted(undominated(points), key=lambda name: points[name])
@@ -86,7 +91,9 @@ def cost_table(board: Standings, metric: Metric = LINEAR) -> Table:
     )
     ordered = sorted(board.methods, key=lambda e: -(e.mean(metric) or 0.0)) + list(board.references)
     rows = tuple(_row(entry, metric, best) for entry in ordered if entry.trained)
-    notes = [NOTES["front"], NOTES[device or "mixed"], *([NOTES["energy"]] if known_energy else [])]
+    taught = any(entry.method in TAUGHT for entry in board.methods)
+    notes = [NOTES["front"], NOTES[device or "mixed"]]
+    notes += [NOTES["energy"]] * known_energy + [NOTES["taught"]] * taught
     return Table("What training took, means over seeds", columns, (Group("", rows),), tuple(notes))
 
 

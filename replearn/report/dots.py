@@ -17,7 +17,7 @@ from replearn.report.svg import (
     method_colour,
     to_svg,
 )
-from replearn.standings import SHARES, Entry, Metric, Standings
+from replearn.standings import Entry, Metric, Standings, is_share
 
 ROW = 26
 WIDTH = 430
@@ -42,7 +42,7 @@ def dots(
     }
     if not summaries:
         return None
-    share = metric[0] in SHARES
+    share = is_share(metric)
     scale = 100 if share else 1
     made = figure(WIDTH, 58 + ROW * len(entries))
     widest = max(len(entry.label) for entry in entries)

@@ -101,6 +101,25 @@ def test_an_identity_is_computed() -> None:
     assert (judged(identity.model_copy(update={"at_most": 1e-30})).parts[0].effect or 0) <= 1e-6
 
 
+def test_a_level_of_one_seed_is_inconclusive_unless_nothing_is_random() -> None:
+    level = Level(says="?", metric="linear/accuracy", rows=["simclr"], above=0.5)
+    assert judged(level, board(entry("simclr", [0.9]))).verdict == "inconclusive"
+    fixed = board(entry("simclr", [0.9], deterministic=True))
+    assert judged(level, fixed).verdict == "supported"
+
+
+def test_a_collapsed_row_does_not_narrow_the_intervals_of_the_others() -> None:
+    """Its spread is next to nothing, and says nothing of a healthy row's."""
+    dead = [
+        entry(name, [0.5, 0.5001, 0.5], verdicts=["complete"] * 3) for name in ("dino", "triplet")
+    ]
+    alone, beside = board(entry("simclr", NOISY)), board(entry("simclr", NOISY), *dead)
+    level = Level(says="?", metric="linear/accuracy", rows=["simclr"], above=0.6)
+    (own,), (pooled,) = judged(level, alone).parts, judged(level, beside).parts
+    assert (own.low, own.high) == (pooled.low, pooled.high)
+    assert judged(level, beside).verdict == "inconclusive"
+
+
 def test_the_weakest_part_decides() -> None:
     assert worst(["supported", "inconclusive"]) == "inconclusive"
     assert worst(["inconclusive", "contradicted", "supported"]) == "contradicted"

@@ -15,7 +15,8 @@ def answer_of(claim):
     @told
     def found(wildcards):
         made = STUDIES.claim(claim)
-        return [verdict_of(claim), made.report, *receipts_of(made)]
+        answer = [verdict_of(claim), made.report, *receipts_of(made)]
+        return [*answer, *evaluations_of(made)]
 
     return found
 
@@ -36,7 +37,7 @@ rule judge:
     conda:
         "../../environment.yml"
     params:
-        code=code_of("replearn.claims.judge"),
+        code=code_of("replearn.claims.judge", "replearn.claims.identities"),
     shell:
         "python -m replearn judge {input.claim:q} {input.plan:q} --output {output:q} 2>&1 | tee {log:q}"
 
@@ -47,7 +48,7 @@ rule claims_page:
         # The page links to them.
         reports=[f"{REPORTS}/{study_name(claim, SIZE)}/index.html" for claim in CLAIMS],
     output:
-        multiext(f"{REPORTS}/claims-{SIZE}/index", ".html", ".csv", ".json"),
+        multiext(f"{REPORTS}/claims-{SIZE}/index", ".html", ".csv", ".md", ".json"),
     log:
         LOGS / "claims" / f"{SIZE}.log",
     conda:
