@@ -114,7 +114,7 @@ def _notes(comparisons: list[Comparison]) -> tuple[str, ...]:
     if few:
         notes.append(
             f"With fewer than {OWN_SPREAD_FROM} seeds each verdict stands alone: of twenty pairs of"
-            f" equal methods, one would not be called inconclusive. Here are {len(few)} such pairs."
+            f" equal methods, one would be called supported or contradicted. Here are {len(few)} such pairs."
         )
     if len(few) < len(comparisons):
         notes.append(
