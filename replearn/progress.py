@@ -48,6 +48,7 @@ class Progress:
         self.scalars: dict[str, float | str] = {}
         self.start = self._shown = self._working = time.monotonic()
         self._width = 0
+        self._told: int | None = None
 
     def __enter__(self) -> Progress:
         return self
@@ -60,7 +61,8 @@ class Progress:
     ) -> None:
         if self._early():
             return
-        self._show()
+        if self.live or self._told != self.done:
+            self._show()
         if self.live:
             self._write("\n")
 
@@ -103,7 +105,7 @@ class Progress:
         return time.monotonic() - self.start < self.patience
 
     def _show(self) -> None:
-        self._shown = time.monotonic()
+        self._shown, self._told = time.monotonic(), self.done
         text = self.line()
         if self.live:
             text = text[: shutil.get_terminal_size().columns - 1]

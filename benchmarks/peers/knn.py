@@ -120,7 +120,7 @@ def our_curve(task: dict[str, Any], target: float) -> list[tuple[int, float, flo
                 watch.look(method.encoder, epoch)
             return {}
 
-    def build_monitor(*_: object) -> Monitor:
+    def build_monitor(*_: object, **__: object) -> Monitor:
         return Monitor()
 
     pretrain.build_monitor = build_monitor  # type: ignore[assignment]

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from replearn.methods.options import METHODS
 from tests.workflow_fixture import CHECKOUT, SMOKE, FinishedStudy, copy_checkout
 
 SNAKEMAKE = """
@@ -152,7 +153,7 @@ def test_nothing_leads_the_selection_to_test_images(checkout: FinishedStudy) -> 
     assert done.returncode == 0, done.stdout
     pattern = r"^rule select:\n    input: (.*)\n(?:    .*\n)*Shell command: (.*)"
     jobs = re.findall(pattern, done.stdout, re.MULTILINE)
-    assert len(jobs) == 11
+    assert len(jobs) == len(METHODS)
     for inputs, command in jobs:
         names = {Path(path).name for path in inputs.split(", ")}
         assert names == {"config.json", "train.safetensors", "validation.safetensors"}

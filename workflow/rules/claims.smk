@@ -4,26 +4,10 @@ localrules:
     claims,
 
 
-def verdict_of(claim):
-    """The file with a claim's verdict at the size of this invocation."""
-    return f"{RESULTS}/studies/{study_name(claim, SIZE)}/claim.json"
-
-
-def answer_of(claim):
-    """All that asking for a claim makes: its verdict, its study's report, and its runs in MLflow."""
-
-    @told
-    def found(wildcards):
-        made = STUDIES.claim(claim)
-        answer = [verdict_of(claim), made.report, *receipts_of(made)]
-        return [*answer, *evaluations_of(made)]
-
-    return found
-
-
 rule judge:
     input:
-        claim=str(CHECKOUT / "config" / "claims" / "{claim}.yaml"),
+        # By a function, because Snakemake would read braces and brackets of a folder's name.
+        claim=lambda wildcards: CLAIMS[wildcards.claim],
         plan=told(lambda wildcards: STUDIES.claim(wildcards.claim).file),
         results=f"{RESULTS}/studies/claim_{{claim}}_{{size}}/results.parquet",
         runs=f"{RESULTS}/studies/claim_{{claim}}_{{size}}/runs.parquet",
@@ -48,7 +32,8 @@ rule claims_page:
         # The page links to them.
         reports=[f"{REPORTS}/{study_name(claim, SIZE)}/index.html" for claim in CLAIMS],
     output:
-        multiext(f"{REPORTS}/claims-{SIZE}/index", ".html", ".csv", ".md", ".json"),
+        page=f"{REPORTS}/claims-{SIZE}/index.html",
+        tables=multiext(f"{REPORTS}/claims-{SIZE}/index", ".csv", ".md", ".json"),
     log:
         LOGS / "claims" / f"{SIZE}.log",
     conda:
@@ -56,7 +41,7 @@ rule claims_page:
     params:
         code=code_of("replearn.report.claims"),
     shell:
-        "python -m replearn claims {input.verdicts:q} --output {output[0]:q} 2>&1 | tee {log:q}"
+        "python -m replearn claims {input.verdicts:q} --output {output.page:q} 2>&1 | tee {log:q}"
 
 
 # One target for each file in config/claims: snakemake claim_byol_collapse
@@ -76,8 +61,12 @@ rule unknown_claim:
         told(lambda wildcards: STUDIES.claim(wildcards.name).file),
     output:
         "claim_{name}",
+    log:
+        LOGS / "claims" / "unknown_{name}.log",
     wildcard_constraints:
         name="[^/]+",
+    conda:
+        "../../environment.yml"
     shell:
         "false"
 

@@ -157,6 +157,23 @@ def of_study(what):
     return found
 
 
+def verdict_of(claim):
+    """The file with a claim's verdict at the size of this invocation."""
+    return f"{RESULTS}/studies/{study_name(claim, SIZE)}/claim.json"
+
+
+def answer_of(claim):
+    """All that asking for a claim makes: its verdict, its study's report, and its runs in MLflow."""
+
+    @told
+    def found(wildcards):
+        made = STUDIES.claim(claim)
+        answer = [verdict_of(claim), made.report, *receipts_of(made)]
+        return [*answer, *evaluations_of(made)]
+
+    return found
+
+
 STUDIES = planned()
 PLAN = STUDIES.own
 RESULTS, REPORTS = PLAN.study.results, PLAN.study.reports
