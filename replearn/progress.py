@@ -61,7 +61,7 @@ class Progress:
     ) -> None:
         if self._early():
             return
-        if self.live or self._told != self.done:
+        if self.live or self.done < self.total or self._told != self.done:
             self._show()
         if self.live:
             self._write("\n")
