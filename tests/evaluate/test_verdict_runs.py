@@ -1,6 +1,6 @@
 """Verdicts on real trainings: every one broken on purpose is caught, no healthy one is accused.
 
-Five ways to break a method and nine healthy methods and variants on scikit-learn's digits, with three and
+Five ways to break a method and eleven healthy methods and variants on scikit-learn's digits, with three and
 two seeds; a run takes about two seconds.
 """
 
