@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -224,3 +225,19 @@ class TestSimilarities:
     def test_without_features_the_table_is_empty(self, plan: Path) -> None:
         write_tables(plan, collate(plan, plan.parent))
         assert (plan.parent / "tables" / "cka.csv").read_text() == ""
+
+
+def test_the_curves_of_the_last_epoch_are_numbers_and_its_speed_is_not(plan: Path) -> None:
+    """Each line counts by its steps: 20 at 0.4 and 5 at 0.9 after the first epoch's 25."""
+    lines = [
+        {"step": 0, "epoch": 0.0, "time": 1.0, "verdict": "healthy", "feature_std": 0.1},
+        {"step": 25, "epoch": 1.0, "time": 2.0, "loss": 9.0, "images_per_second": 5.0},
+        {"step": 45, "epoch": 1.8, "time": 3.0, "loss": 0.4, "images_per_second": 7.0, "lr": 0.1},
+        {"step": 50, "epoch": 2.0, "time": 4.0, "loss": 0.9, "seconds": 1.0, "verdict": "healthy"},
+    ]
+    history = run_folder(plan, 0) / "history.jsonl"
+    history.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    results, _ = read_tables(collate(plan, plan.parent))
+    training = results[results["family"] == "training"]
+    assert training["metric"].tolist() == ["loss"]
+    assert training["value"].item() == pytest.approx((20 * 0.4 + 5 * 0.9) / 25)
