@@ -36,7 +36,7 @@ report: $(STAMP) ## run the study (STUDY=config/config.yaml) and write its HTML 
 	@snakemake --cores $(CORES) --resources gpu=$(GPUS) --configfile $(STUDY)
 	@echo; echo "The report, one file for a browser:  reports/$$(sed -nE "s/^name: *['\"]?([^ #'\"]+).*/\1/p" $(STUDY))/index.html"
 
-claims: $(STAMP) ## put the lecture's claims to the test (SIZE=cpu, about an hour on two cores; SIZE=gpu)
+claims: $(STAMP) ## put the lecture's claims to the test (SIZE=cpu, over an hour on two cores; SIZE=gpu)
 	@snakemake claims --cores $(CORES) --resources gpu=$(GPUS) --config size=$(SIZE)
 	@echo; echo "The verdicts:  reports/claims-$(SIZE)/index.html"
 

@@ -20,8 +20,10 @@ if TYPE_CHECKING:
 
 CEILING = "supervised"
 """The trained row that gives the scale rather than competes; the untrained ones are its floors."""
-NO_CURVES = ("time", "step", "epoch", "lr", "seconds")
-SPEEDS = ("images_per_second", "outside_model", "waiting_for_images")
+NO_CURVES = (
+    *("time", "step", "epoch", "lr"),
+    *("seconds", "images_per_second", "outside_model", "waiting_for_images"),
+)
 """What a line of history says beside its curves; how fast it was is in the table of runs."""
 
 RESULT_TYPES = {
@@ -330,7 +332,7 @@ def _last_epoch(
         steps, before = max(1, line["step"] - before), line["step"]
         if line["epoch"] > end - 1:
             for name, value in line.items():
-                if isinstance(value, int | float) and name not in NO_CURVES + SPEEDS:
+                if isinstance(value, int | float) and name not in NO_CURVES:
                     found = sums.setdefault(name, [0.0, 0])
                     found[0] += steps * value
                     found[1] += steps
