@@ -49,21 +49,30 @@ class Bands(BaseModel):
 
     study: str
     dataset: str
+    images: int
     encoder: str
     epochs: int
     batch_size: int
     bands: tuple[Band, ...]
 
-    def obstacle(self, config: Mapping[str, Any]) -> str:
-        """In what a run's configuration differs from what the bands hold for; "" if in nothing."""
+    def obstacle(self, config: Mapping[str, Any], images: int | None) -> str:
+        """In what a run differs from what the bands hold for; "" if in nothing.
+
+        Args:
+            config: the run's configuration.
+            images: of the dataset's training split, those held out for validation included; None if unknown.
+        """
         training = config["training"]
         compared = {
+            "images": (images, self.images),
             "encoder": (config["encoder"]["name"], self.encoder),
             "epochs": (training["epochs"], self.epochs),
             "batch": (training["batch_size"], self.batch_size),
         }
         return ", ".join(
-            f"{k} {is_} for {want}" for k, (is_, want) in compared.items() if is_ != want
+            f"{k} {is_ or 'unknown'} for {want}"
+            for k, (is_, want) in compared.items()
+            if is_ != want
         )
 
 
@@ -133,11 +142,20 @@ def _checked(band: Band, bands: Bands, board: Standings | None, plan: Plan) -> C
     if entry is None or summary is None:
         return Checked(band, "not run")
     config = read_json(plan.run(entry.finished[0]).directory / "config.json")
-    obstacle = bands.obstacle(config)
+    obstacle = bands.obstacle(config, _images(plan, bands.dataset))
     if obstacle:
         return Checked(band, "other conditions", summary, obstacle)
     below, above = summary.mean < band.low, summary.mean > band.high
     return Checked(band, "below" if below else "above" if above else "in", summary)
+
+
+def _images(plan: Plan, dataset: str) -> int | None:
+    """Images of the dataset's training split; None if it is no longer there."""
+    manifest = plan.datasets.get(dataset)
+    if manifest is None or not manifest.is_file():
+        return None
+    count: int = read_json(manifest)["splits"]["train"]["count"]
+    return count
 
 
 def _entry(board: Standings | None, method: str) -> Entry | None:

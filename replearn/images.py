@@ -16,11 +16,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from replearn import distributed
 from replearn.data.plan import Rows
 from replearn.data.stored import StoredImages
 from replearn.errors import UserError
 from replearn.memory import free_bytes
 from replearn.parallel import in_order
+from replearn.progress import Progress
 
 Residency = Literal["auto", "resident", "streamed"]
 
@@ -204,10 +206,11 @@ def place_images(
     if device.type == "cpu":
         return ResidentImages(torch.from_numpy(stored.read()))
     images = torch.empty(stored.shape, dtype=torch.uint8, device=device)
-    filled = 0
-    for chunk in stored.chunks(chunk_size(stored.shape)):
-        images[filled : filled + len(chunk)] = torch.from_numpy(chunk)
-        filled += len(chunk)
+    silent = distributed.rank() != 0
+    with Progress(len(images), f"images to {device}", silent=silent, patience=3.0) as progress:
+        for chunk in stored.chunks(chunk_size(stored.shape)):
+            images[progress.done : progress.done + len(chunk)] = torch.from_numpy(chunk)
+            progress.advance(len(chunk))
     return ResidentImages(images)
 
 

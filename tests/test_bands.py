@@ -20,7 +20,9 @@ CONDITIONS = {"encoder": {"name": "resnet18"}, "training": {"epochs": 200, "batc
 KNN = "accuracy_k200_t0.1"
 
 
-def finished(folder: Path, accuracies: dict[str, list[float]], **change: Any) -> Path:
+def finished(
+    folder: Path, accuracies: dict[str, list[float]], *, images: int = 50_000, **change: Any
+) -> Path:
     """A collated study on CIFAR-10 with these accuracies over seeds; returns its plan."""
     runs = []
     for method, values in accuracies.items():
@@ -38,7 +40,10 @@ def finished(folder: Path, accuracies: dict[str, list[float]], **change: Any) ->
             places["evaluation"] = f"{place}/features-a/evaluation-b"
             runs.append(identity | places | {"key": "0123456789ab"})
     plan = folder / "results" / "studies" / "cifar10" / "plan.json"
-    write_json(plan, {"study": "cifar10", "results": "results", "runs": runs, "datasets": {}})
+    manifest = {"splits": {"train": {"count": images}}}
+    write_json(folder / "manifest.json", manifest)
+    content = {"study": "cifar10", "results": "results", "runs": runs}
+    write_json(plan, content | {"datasets": {"cifar10": "manifest.json"}})
     collate(plan, plan.parent)
     return plan
 
@@ -57,7 +62,7 @@ def test_the_bands_hold_for_the_study_they_name() -> None:
         assert band.method in METHODS
         parts = resolve(study, bands.dataset, band.method, "default")
         config = {name: parts[name].model_dump() for name in ("encoder", "training")}
-        assert bands.obstacle(config) == ""
+        assert bands.obstacle(config, bands.images) == ""
 
 
 def test_an_accuracy_is_in_below_or_above_its_band(tmp_path: Path) -> None:
@@ -80,6 +85,13 @@ def test_another_budget_is_not_compared(tmp_path: Path) -> None:
     assert found[0].state == "other conditions"
     assert found[0].note == "epochs 4 for 200, batch 128 for 256"
     assert not any(item.outside for item in found)
+
+
+def test_a_part_of_the_images_is_not_compared(tmp_path: Path) -> None:
+    plan = finished(tmp_path, {"simclr": [0.5, 0.6]}, images=2000)
+    assert check(plan, published())[0].note == "images 2000 for 50000"
+    (tmp_path / "manifest.json").unlink()
+    assert check(plan, published())[0].note == "images unknown for 50000"
 
 
 def test_the_status_of_the_command(tmp_path: Path) -> None:
@@ -117,6 +129,6 @@ def test_a_band_that_is_none_is_refused(change: dict[str, Any]) -> None:
 
 
 def test_bands_say_in_what_a_run_differs() -> None:
-    bands = Bands(study="", dataset="d", encoder="e", epochs=1, batch_size=2, bands=())
+    bands = Bands(study="", dataset="d", images=9, encoder="e", epochs=1, batch_size=2, bands=())
     config = {"encoder": {"name": "f"}, "training": {"epochs": 1, "batch_size": 2}}
-    assert bands.obstacle(config) == "encoder f for e"
+    assert bands.obstacle(config, 9) == "encoder f for e"

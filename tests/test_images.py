@@ -24,6 +24,8 @@ from replearn.images import (
     place_images,
     resident_fits,
 )
+from replearn.progress import Progress
+from tests import other_device
 
 COUNT = 103
 PIXELS = np.random.default_rng(0).integers(0, 256, (COUNT, 3, 4, 5), dtype=np.uint8)
@@ -175,6 +177,20 @@ def test_size_decides_where_images_are_kept(
         np.testing.assert_array_equal(torch.cat(list(source.chunks(40))).numpy(), PIXELS)
         assert place_images(stored, "cpu", "streamed").residency == "streamed"
         assert place_images(stored, "cpu", "resident").residency == "resident"
+
+
+def test_a_device_with_memory_of_its_own_is_filled_and_tells_how_far_it_is(
+    stored: StoredImages, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(images, "free_bytes", lambda _: stored.nbytes)
+    at_once = {"interval": 0.0, "patience": 0.0}
+    monkeypatch.setattr(images, "Progress", lambda *of, **how: Progress(*of, **how | at_once))
+    monkeypatch.setattr(images, "CHUNK_IMAGES", 40)
+    with other_device.OtherDevice():
+        source = place_images(stored, other_device.NAME, "resident")
+        np.testing.assert_array_equal(torch.cat(list(source.chunks(40))).cpu().numpy(), PIXELS)
+    told = capsys.readouterr().err
+    assert "images to meta" in told and f"40/{len(PIXELS)}" in told.replace(",", "")
 
 
 def test_insisting_on_what_cannot_be_is_refused(

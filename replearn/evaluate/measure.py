@@ -134,7 +134,6 @@ def collapse_metrics(
     config: EvaluationConfig,
     *,
     supervision: str,
-    status: str,
 ) -> tuple[Json, Json]:
     """Diagnostics of h and z with their verdict, and their spectra beside those of noise."""
     rows = torch.linspace(0, len(test.h) - 1, min(config.collapse.images, len(test.h)))
@@ -166,7 +165,7 @@ def collapse_metrics(
                 details[f"{network}_spectrum"] = (variances / total).tolist()
             null = marchenko_pastur(count, width)
             details[f"{network}_marchenko_pastur"] = (null / null.sum()).tolist()
-    judged = verdict(diagnosed["h"], diagnosed.get("z"), status=status, supervision=supervision)
+    judged = verdict(diagnosed["h"], diagnosed.get("z"), supervision=supervision)
     return metrics | {"verdict": judged.status, "rule": judged.rule}, details
 
 

@@ -121,7 +121,6 @@ def evaluate(
     run: Run,
     *,
     supervision: str = "none",
-    status: str = "ok",
     device: str = "cpu",
 ) -> None:
     """Write a metrics file of each family, and predictions.safetensors.
@@ -133,7 +132,6 @@ def evaluate(
         config: the protocols.
         run: identification of the run.
         supervision: of the method ("none", "labels", …, "-" for a reference row), for the verdict.
-        status: of the training, for the verdict.
         device: where to compute.
 
     Raises:
@@ -179,7 +177,7 @@ def evaluate(
 
     started = time.time()
     views = read_tensors(features / "views.safetensors")
-    metrics, details = collapse_metrics(test, views, config, supervision=supervision, status=status)
+    metrics, details = collapse_metrics(test, views, config, supervision=supervision)
     protocol = config.collapse.model_dump(mode="json") | {
         "images from": "test",
         "views": config.views.model_dump(mode="json") | {"images from": "validation"},

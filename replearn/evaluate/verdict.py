@@ -37,12 +37,11 @@ def verdict(
     h_metrics: Metrics,
     z_metrics: Metrics | None = None,
     *,
-    status: str = "ok",
     supervision: str = "none",
 ) -> Verdict:
     """Judge a run; the first rule that fires decides.
 
-    1. diverged: training did, or a feature is not a finite number.
+    1. diverged: a feature is not a finite number.
     2. complete collapse, of encoder or projector: feature_std < 0.1, and the variance is below 5 %
        of the squared mean or rank_me below 2. (feature_std alone would flag random ResNets, whose
        common mean is large.) Losses of cosine similarities leave the length of a projector's output
@@ -60,12 +59,9 @@ def verdict(
     Args:
         h_metrics: `diagnose` of the encoder's features.
         z_metrics: of the projector's, if there is one.
-        status: of the training: "ok", "failed" or "diverged".
         supervision: "none", "labels", "captions", "template captions", or "-" for a reference row.
     """
     named = [("encoder", h_metrics)] + ([("projector", z_metrics)] if z_metrics else [])
-    if status == "diverged":
-        return Verdict("diverged", "training diverged: its loss was no finite number")
     for name, metrics in named:
         if metrics.get("finite") == 0:
             return Verdict("diverged", f"features of the {name} are not finite numbers")
