@@ -33,7 +33,8 @@ help: ## what can be made
 env: $(STAMP) ## the environment in .venv
 
 report: $(STAMP) ## run the study (STUDY=config/config.yaml) and write its HTML report
-	@snakemake --cores $(CORES) --resources gpu=$(GPUS) --configfile $(STUDY)
+	@sharing=$$(sed -nE 's/^jobs_per_gpu: *([0-9]+).*/\1/p' $(STUDY)); \
+	snakemake --cores $(CORES) --resources gpu=$$(($(GPUS) * $${sharing:-1})) --configfile $(STUDY)
 	@echo; echo "The report, one file for a browser:  reports/$$(sed -nE "s/^name: *['\"]?([^ #'\"]+).*/\1/p" $(STUDY))/index.html"
 
 claims: $(STAMP) ## put the lecture's claims to the test (SIZE=cpu, over an hour on two cores; SIZE=gpu)

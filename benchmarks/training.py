@@ -200,6 +200,8 @@ def compared(case: Case, device: str, rounds: int, **training: object) -> Row:
 
 def switched(case: Case, device: str, rounds: int, ways: dict[str, dict[str, object]]) -> Row:
     """Images per second of whole epochs under two settings of the engine."""
+    # Compiled steps of earlier cases count towards a limit, beyond which nothing is compiled.
+    torch.compiler.reset()
     with tempfile.TemporaryDirectory() as folder:
         timed = []
         for name, training in ways.items():

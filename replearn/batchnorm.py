@@ -41,26 +41,31 @@ class ViewBatchNorm(nn.modules.batchnorm._BatchNorm):
     def forward(self, input: Tensor) -> Tensor:
         if not self.training or (self.views == 1 and distributed.size() == 1):
             return super().forward(input)
-        normalise = super().forward if distributed.size() == 1 else self._over_ranks
+        if distributed.size() > 1:
+            return self._over_ranks(input)
+        normalise = super().forward
         return torch.cat([normalise(view) for view in input.chunk(self.views)])
 
     def _over_ranks(self, x: Tensor) -> Tensor:
-        """Normalise by mean and variance over the rows of all ranks; gradients cross ranks too."""
-        over = [0, 2, 3][: x.ndim - 1]
-        own = x.to(torch.promote_types(x.dtype, torch.float32))
-        variance, mean = torch.var_mean(own, over, correction=0)
-        means, variances = distributed.gather(torch.stack([mean, variance])[None]).unbind(
-            1
-        )  # [r, c]
+        """Normalise each view by mean and variance over its rows of all ranks; gradients cross ranks too.
+
+        One message has the statistics of all views.
+        """
+        own = x.to(torch.promote_types(x.dtype, torch.float32)).unflatten(0, (self.views, -1))
+        over = [1, 3, 4][: x.ndim - 1]
+        variance, mean = torch.var_mean(own, over, correction=0)  # [views, c]
+        ranks = distributed.gather(torch.stack([mean, variance])[None])
+        means, variances = ranks.unbind(1)  # [ranks, views, c]
         mean = means.mean(0)
         variance = variances.mean(0) + (means - mean).square().mean(0)
-        rows = x.numel() // x.shape[1] * distributed.size()
-        self._remember(mean.detach(), variance.detach() * rows / (rows - 1))
-        shape = [1, -1, *[1] * (x.ndim - 2)]
+        rows = own.numel() // mean.numel() * distributed.size()
+        for of_view in zip(mean.detach(), variance.detach() * rows / (rows - 1), strict=True):
+            self._remember(*of_view)
+        shape = [self.views, 1, -1, *[1] * (x.ndim - 2)]
         scale = torch.rsqrt(variance + self.eps) * self.weight
-        return torch.addcmul((self.bias - mean * scale).view(shape), own, scale.view(shape)).to(
-            x.dtype
-        )
+        shift = self.bias - mean * scale
+        normalised = torch.addcmul(shift.view(shape), own, scale.view(shape))
+        return normalised.flatten(0, 1).to(x.dtype)
 
     @torch.no_grad()
     def _remember(self, mean: Tensor, variance: Tensor) -> None:

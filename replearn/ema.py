@@ -22,8 +22,10 @@ def frozen_copy(module: M) -> M:
 def update_ema(average: nn.Module, online: nn.Module, momentum: float) -> None:
     """average ← momentum · average + (1 − momentum) · online; buffers, such as BatchNorm's, are copied."""
     torch._foreach_lerp_(list(average.parameters()), list(online.parameters()), 1 - momentum)
-    for mean, current in zip(average.buffers(), online.buffers(), strict=True):
-        mean.copy_(current)
+    pairs = list(zip(average.buffers(), online.buffers(), strict=True))
+    for dtype in {mean.dtype for mean, _ in pairs}:
+        alike = [pair for pair in pairs if pair[0].dtype == dtype]
+        torch._foreach_copy_([mean for mean, _ in alike], [current for _, current in alike])
 
 
 def cosine_momentum(base: float, progress: float) -> float:

@@ -167,6 +167,7 @@ class StreamedImages(TrainingImages):
         self.stored.read(rows, out=host.numpy())
         if self._copies is None:
             return host, None
+        torch.cuda.set_device(self._copies.device)  # of this thread, which begins with the first
         # PyTorch keeps a pinned buffer back from its next user until the copies out of it are over.
         with torch.cuda.stream(self._copies):
             return host.to(self.device, non_blocking=True), self._copies.record_event()

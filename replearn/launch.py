@@ -18,7 +18,8 @@ AGENT = "REPLEARN_AGENT"
 """Set in the processes that srun starts on the nodes of a job, one on each."""
 SAVING_SECONDS = 120
 """How long ranks may take to save their state after SIGTERM."""
-PORT = 29_400
+PORTS = range(20_000, 40_000)
+"""Where ranks of several nodes meet; each job has a port of its own, since jobs may share a node."""
 RECORDED = 86
 """Exit status of a rank that failed and left word of it, as the study asks for."""
 
@@ -35,17 +36,19 @@ def leads() -> bool:
 
 @contextmanager
 def joined(device: Literal["cpu", "cuda"]) -> Iterator[Literal["cpu", "cuda"]]:
-    """Within the context, this process is a rank among its peers; on "cuda", with a GPU of its own."""
+    """Within the context, this process is a rank among its peers; on "cuda", with a GPU of its own.
+
+    A rank that fails leaves without a goodbye: its peers may be waiting for it elsewhere, and the launcher
+    ends them when it is gone.
+    """
     import torch
     import torch.distributed as dist
 
     if device == "cuda":
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
     dist.init_process_group("nccl" if device == "cuda" else "gloo")
-    try:
-        yield device
-    finally:
-        dist.destroy_process_group()
+    yield device
+    dist.destroy_process_group()
 
 
 def shareable(batch_size: int, devices: int) -> int:
@@ -71,13 +74,15 @@ def run_ranks(arguments: Sequence[str], ranks: int) -> None:
         _start_on(nodes)
     # A rank has said what went wrong; the launcher would say it again, at length.
     logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
+    job = os.environ.get("SLURM_JOB_ID", str(os.getpid()))
+    meeting = f"{nodes[0]}:{PORTS[int(job) % len(PORTS)]}"
     config = LaunchConfig(
         min_nodes=len(nodes),
         max_nodes=len(nodes),
         nproc_per_node=ranks,
-        run_id=os.environ.get("SLURM_JOB_ID", str(os.getpid())),
+        run_id=job,
         rdzv_backend="c10d",
-        rdzv_endpoint="localhost:0" if len(nodes) == 1 else f"{nodes[0]}:{PORT}",
+        rdzv_endpoint="localhost:0" if len(nodes) == 1 else meeting,
         max_restarts=0,
         shutdown_timeout=SAVING_SECONDS,
     )
@@ -103,12 +108,8 @@ def slurm_nodes() -> list[str]:
 def _start_on(nodes: Sequence[str]) -> NoReturn:
     """Become an srun that runs this very command once on each node."""
     command = ["srun", f"--nodes={len(nodes)}", f"--ntasks={len(nodes)}", "--ntasks-per-node=1"]
-    command += [
-        "--overlap",
-        "--kill-on-bad-exit=1",
-        sys.executable,
-        "-m",
-        "replearn",
-        *sys.argv[1:],
-    ]
+    if cores := os.environ.get("SLURM_CPUS_PER_TASK"):
+        command.append(f"--cpus-per-task={cores}")  # srun does not take it over from the job
+    command += ["--overlap", "--kill-on-bad-exit=1"]
+    command += [sys.executable, "-m", "replearn", *sys.argv[1:]]
     os.execvpe(command[0], command, {**os.environ, AGENT: "1"})

@@ -13,6 +13,7 @@ from replearn.augment import clean
 from replearn.evaluate.collapse import signs
 from replearn.evaluate.knn import knn_predict
 from replearn.evaluate.verdict import verdict
+from replearn.images import chunk_size
 from replearn.methods.base import Method
 
 LOOKS = ("feature_std", "rank_me", "effective_rank")
@@ -61,12 +62,11 @@ class Monitor:
         return values
 
     @torch.no_grad()
-    def _features(
-        self, method: Method, images: Tensor, chunk: int = 1024
-    ) -> tuple[Tensor, Tensor | None]:
+    def _features(self, method: Method, images: Tensor) -> tuple[Tensor, Tensor | None]:
         method.eval()
         found = [
-            method.embed(clean(part, None, self.mean, self.std)) for part in images.split(chunk)
+            method.embed(clean(part, None, self.mean, self.std))
+            for part in images.split(chunk_size(images.shape))
         ]
         h = torch.cat([h for h, _ in found]).float()
         projected = [z for _, z in found if z is not None]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from pathlib import Path
 from typing import Any
@@ -41,8 +42,8 @@ from replearn.wholefile import write_bytes
 LR_BATCH = 256
 """Batch size for which a recipe's learning rate is stated; it scales linearly (Goyal et al., 2017)."""
 
-FIT_IMAGES = 50_000
-"""At most this many training images determine a fitted representation such as PCA."""
+FIT_IMAGES, FIT_VALUES = 50_000, 2**30
+"""At most this many training images, and values of theirs, determine a fitted representation such as PCA."""
 
 
 def pretrain(
@@ -96,7 +97,8 @@ def pretrain(
                 hopeless=lambda: config.training.stop_on_collapse and collapsed(history.path),
             )
         else:
-            first = torch.cat(list(data.images.chunks(chunk_size(data.images.shape), FIT_IMAGES)))
+            shape = data.images.shape
+            first = torch.cat(list(data.images.chunks(chunk_size(shape), images_to_fit(shape))))
             method.fit(clean(first, None, data.mean, data.std))
             history.resume(None)
             history.write(step=0, epoch=0.0, **monitor.look(method, 0))
@@ -155,7 +157,7 @@ def training_budget(config: RunConfig, device: str) -> Budget:
     """The configured budget with its learning rate scaled to the batch and its precision settled."""
     training = config.training
     wants_bfloat16 = training.precision == "bfloat16" or (
-        training.precision == "auto" and device == "cuda" and torch.cuda.is_bf16_supported()
+        training.precision == "auto" and device == "cuda" and has_bfloat16()
     )
     return Budget(
         epochs=training.epochs,
@@ -164,6 +166,16 @@ def training_budget(config: RunConfig, device: str) -> Budget:
         lr=config.optimizer.lr * training.batch_size / LR_BATCH,
         precision=torch.bfloat16 if wants_bfloat16 else torch.float32,
     )
+
+
+def has_bfloat16() -> bool:
+    """Whether the GPU computes in bfloat16 itself; older ones emulate it, slowly and not for convolutions."""
+    return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+
+
+def images_to_fit(shape: tuple[int, ...]) -> int:
+    """How many images [count, c, h, w] a reference row is fitted to: fewer if they are large."""
+    return min(FIT_IMAGES, max(1, FIT_VALUES // math.prod(shape[1:])))
 
 
 def training_optimizer(

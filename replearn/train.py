@@ -17,7 +17,7 @@ from torch.optim import Optimizer
 
 from replearn import distributed
 from replearn.augment import clean
-from replearn.batches import Augmentation, TrainingData, epoch_order, make_batch, own_rows
+from replearn.batches import Augmentation, TrainingData, epoch_batches, epoch_order, own_rows
 from replearn.checkpoint import Checkpoint, Position
 from replearn.engine import Engine
 from replearn.errors import Diverged, MachineFault, UserError
@@ -31,9 +31,10 @@ from replearn.stopwatch import Stopwatch
 LOG_EVERY = 20
 """Steps between two lines of history; the only places where the loop reads a number back from the device."""
 
-
 SAVE_SECONDS = 600.0
 """A checkpoint is also written when the last one is older, for epochs that take hours."""
+SAVE_SHARE = 0.01
+"""Part of the time that checkpoints may take: an epoch that is over too soon for that ends without one."""
 
 _TOTAL = "loss"
 
@@ -128,7 +129,7 @@ def train(
     method.train()
     loss_of = engine.loss_of(method)
     window = _Window(data.images, budget.batch_size, position.pending)
-    last_save = time.monotonic()
+    last_save, saving = time.monotonic(), 0.0
     with _termination() as terminated:
         for epoch in range(position.step // steps_per_epoch, budget.epochs):
             done = position.step % steps_per_epoch
@@ -141,19 +142,18 @@ def train(
                 _recluster(method, data, position, epoch, seed)
             random = generator(seed, "order", epoch)
             order = epoch_order(len(data), budget.batch_size, position.neighbourhoods, random)
-            for index, images in data.images.batches(
-                own_rows(order, budget.batch_size), own, start=done
+            for batch in epoch_batches(
+                data,
+                own_rows(order, budget.batch_size),
+                own,
+                augmentation,
+                epoch=epoch,
+                epochs=budget.epochs,
+                start=done,
+                needs=method.needs,
+                ahead=engine.works_ahead(device),
             ):
                 progress = position.step / steps
-                batch = make_batch(
-                    data,
-                    index,
-                    images,
-                    augmentation,
-                    epoch=epoch,
-                    progress=progress,
-                    needs=method.needs,
-                )
                 lr = learning_rate(budget.lr, position.step, steps, warm_up)
                 position.step += 1
                 with window.watch.model():
@@ -183,11 +183,15 @@ def train(
                     if leads:
                         epochs = position.step / steps_per_epoch
                         history.write(step=position.step, epoch=epochs, lr=lr, **values)
-                if leads and (epoch_ends or stop or time.monotonic() - last_save > SAVE_SECONDS):
+                now = time.monotonic()
+                rest = min(saving / SAVE_SHARE, SAVE_SECONDS) if epoch_ends else SAVE_SECONDS
+                due = now - last_save > rest
+                if leads and (due or stop or position.step == steps):
                     position.pending = window.pending()
-                    position.seconds = earlier + time.monotonic() - started
+                    position.seconds = earlier + now - started
                     checkpoint.save(method, optimizer, position, history)
                     last_save = time.monotonic()
+                    saving = last_save - now
                 if stop and position.step < steps:
                     _leave(history, position.step, terminated())
                 window.watch.restart()
@@ -240,11 +244,13 @@ class _Window:
         """What history says of these steps; begins the next window. Waits for the device."""
         values = averaged(self._losses)
         lap = self.watch.lap()
+        waited = (self._images.waited - self._waited) / lap.seconds
         values |= {
             "seconds": lap.seconds,
             "images_per_second": self.images_seen / lap.seconds,
             "outside_model": lap.outside,
-            "waiting_for_images": (self._images.waited - self._waited) / lap.seconds,
+            # A GPU works on while the host waits; only what it waits itself counts.
+            "waiting_for_images": min(waited, lap.outside),
         }
         self._losses, self._earlier, self._waited = [], 0, self._images.waited
         return values

@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
+from replearn import train
+from replearn.checkpoint import Checkpoint
 from replearn.errors import UserError
 from replearn.methods import METHODS
 from replearn.planning import Plan
@@ -45,6 +48,25 @@ def test_interrupted_and_resumed_equals_uninterrupted(
     assert process.wait() != 0, "it was stopped before its end"
     assert not (tmp_path / "cut" / "encoder.safetensors").exists()
     same(whole, run_once(tiny_study, method, tmp_path / "cut"))
+
+
+@pytest.mark.parametrize(("share", "saves"), [(1e9, 3), (1e-9, 2)])
+def test_epochs_that_are_over_soon_share_a_checkpoint(
+    tiny_study: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, share: float, saves: int
+) -> None:
+    """The first and the last have one in any case, those between if it takes a small part of the time."""
+    written: list[int] = []
+    original = Checkpoint.save
+
+    def save(self: Checkpoint, *state: Any) -> None:
+        written.append(state[2].step)
+        original(self, *state)
+
+    monkeypatch.setattr(Checkpoint, "save", save)
+    monkeypatch.setattr(train, "SAVE_SHARE", share)
+    run_once(tiny_study, "simclr", tmp_path / "a")
+    steps = 450 // 32
+    assert written == [steps, 2 * steps, 3 * steps][:: 1 if saves == 3 else 2]
 
 
 @pytest.mark.parametrize("method", ["dino", "triplet"])

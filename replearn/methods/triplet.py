@@ -94,7 +94,8 @@ class Triplet(Method):
         labels = gather(batch.labels).repeat(views)
         choose_positive, choose_negative = _shifted(gather(batch.draws), views)
 
-        similarity = (z @ z.T).detach()
+        with torch.no_grad(), torch.autocast(z.device.type, enabled=False):
+            similarity = z @ z.T  # in bfloat16, near ones would be ties
         positives = labels[:, None] == labels[None, :]
         positives.fill_diagonal_(False)
         p = pick(positives, choose_positive)
