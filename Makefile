@@ -44,7 +44,9 @@ claims: $(STAMP) ## put the lecture's claims to the test (SIZE=cpu, over an hour
 test: $(STAMP) ## the tests that everyone runs before a commit
 	@pytest -n $(WORKERS)
 
-test-all: $(STAMP) ## all tests but those with Slurm: the slow ones and the accidents too
+test-all: $(STAMP) ## all tests but those with Slurm: slow ones, accidents, pages in Chromium (from Debian, as root)
+	@command -v chromium chromium-browser google-chrome >/dev/null || \
+	  { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends chromium; }
 	@pytest -n $(WORKERS) -m 'not slurm'
 
 test-faults: $(STAMP) ## kills, full disks, broken servers and other accidents, about half an hour
