@@ -69,7 +69,7 @@ def one_of_several(
 
 def measure(chosen: argparse.Namespace) -> list[Table]:
     cores = len(os.sched_getaffinity(0))
-    seconds, rounds = (1.0, 1) if chosen.quick else (20.0, 2)
+    seconds, rounds = (1.0, 1) if chosen.quick else (10.0, 2)
     wanted = [case for case in cases(chosen.device, chosen.quick) if case.method == "simclr"]
     wanted = wanted[:1] if chosen.quick else wanted
     if chosen.device == "cuda":
