@@ -37,7 +37,8 @@ from replearn.progress import Progress
 from replearn.train import train
 
 TARGET = {"cpu": 0.90, "cuda": 0.95}
-TRAINED = [name for name, options in METHODS.items() if options.trained]
+TRAINED = [name for name, o in METHODS.items() if o.trained and "teacher" not in o.model_fields]
+"""Methods that train on images alone: none that needs another run's encoder."""
 CLASSES = 10
 
 
