@@ -29,7 +29,6 @@ SHARE = 0.02
 """What the fixed cost of a further seed may be of its run."""
 PROCESSES = 4
 """Of one run: pretrain, embed, select, evaluate."""
-IMPORTS = ("torch", "replearn.evaluate.run")
 METHODS = ("simclr", "supervised", "autoencoder", "byol")
 
 
@@ -84,7 +83,7 @@ def starting() -> float:
     for _ in range(5):
         begin = time.perf_counter()
         subprocess.run(
-            [sys.executable, "-c", f"import {', '.join(IMPORTS)}"],
+            [sys.executable, "-c", "import replearn.evaluate.run"],
             check=True,
             env={**os.environ, "PYTHONPATH": str(CHECKOUT)},
         )
@@ -177,7 +176,7 @@ def against_ranks(ranks: int, epochs: int) -> Table:
     )
 
 
-def _in_new_folder(content: dict[str, Any]) -> tuple[float, list[dict[str, Any]]]:
+def _in_new_folder(content: dict[str, Any]) -> tuple[float, list[dict[str, float]]]:
     folder = Path(tempfile.mkdtemp())
     try:
         return finished(folder, content)

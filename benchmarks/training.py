@@ -38,7 +38,7 @@ from replearn.train import train
 
 TARGET = {"cpu": 0.90, "cuda": 0.95}
 TRAINED = [name for name, o in METHODS.items() if o.trained and "teacher" not in o.model_fields]
-"""Methods that train on images alone: none that needs another run's encoder."""
+"""Methods that need no other run's encoder to learn from."""
 CLASSES = 10
 
 

@@ -129,11 +129,20 @@ def train(
     method.train()
     loss_of = engine.loss_of(method)
     window = _Window(data.images, budget.batch_size, position.pending)
-    last_save, saving = time.monotonic(), 0.0
+    pace = _Pace()
+
+    def save() -> None:
+        position.pending = window.pending()
+        position.seconds = earlier + time.monotonic() - started
+        with pace.saving():
+            checkpoint.save(method, optimizer, position, history)
+
     with _termination() as terminated:
         for epoch in range(position.step // steps_per_epoch, budget.epochs):
             done = position.step % steps_per_epoch
             if done == 0 and distributed.any_rank(leads and hopeless(), device):
+                if leads:
+                    save()
                 history.note(
                     f"ended after {epoch} of {budget.epochs} epochs: the features collapsed"
                 )
@@ -153,7 +162,6 @@ def train(
                 needs=method.needs,
                 ahead=engine.works_ahead(device),
             ):
-                progress = position.step / steps
                 lr = learning_rate(budget.lr, position.step, steps, warm_up)
                 position.step += 1
                 with window.watch.model():
@@ -161,7 +169,7 @@ def train(
                         device.type, budget.precision, budget.precision != torch.float32
                     ):
                         loss = loss_of(batch)
-                    _descend(method, optimizer, loss, lr=lr, progress=progress)
+                    _descend(method, optimizer, loss, lr=lr, progress=batch.progress)
                     method.after_step(position.step / steps)
 
                 window.add(loss)
@@ -183,19 +191,33 @@ def train(
                     if leads:
                         epochs = position.step / steps_per_epoch
                         history.write(step=position.step, epoch=epochs, lr=lr, **values)
-                now = time.monotonic()
-                rest = min(saving / SAVE_SHARE, SAVE_SECONDS) if epoch_ends else SAVE_SECONDS
-                due = now - last_save > rest
-                if leads and (due or stop or position.step == steps):
-                    position.pending = window.pending()
-                    position.seconds = earlier + now - started
-                    checkpoint.save(method, optimizer, position, history)
-                    last_save = time.monotonic()
-                    saving = last_save - now
+                due = stop or position.step == steps or pace.due(epoch_ends=epoch_ends)
+                if leads and due:
+                    save()
                 if stop and position.step < steps:
                     _leave(history, position.step, terminated())
                 window.watch.restart()
     return earlier
+
+
+class _Pace:
+    """When the next checkpoint is due, such that all of them take a small part of the time."""
+
+    def __init__(self) -> None:
+        self._last, self._took = time.monotonic(), 0.0
+
+    def due(self, *, epoch_ends: bool) -> bool:
+        """Whether the last one is long enough ago; between the ends of epochs that takes long."""
+        rest = min(self._took / SAVE_SHARE, SAVE_SECONDS) if epoch_ends else SAVE_SECONDS
+        return time.monotonic() - self._last > rest
+
+    @contextmanager
+    def saving(self) -> Iterator[None]:
+        """Within the context, a checkpoint is written."""
+        begun = time.monotonic()
+        yield
+        self._last = time.monotonic()
+        self._took = self._last - begun
 
 
 class _Window:

@@ -12,9 +12,11 @@ import torch
 
 from replearn import train
 from replearn.checkpoint import Checkpoint
+from replearn.engine import Engine
 from replearn.errors import UserError
 from replearn.methods import METHODS
 from replearn.planning import Plan
+from replearn.pretrain import images_to_fit
 from replearn.train import LOG_EVERY
 from tests.tiny_study import TRAINED, curves, run_once, same, start, wait_for, weights
 
@@ -48,6 +50,29 @@ def test_interrupted_and_resumed_equals_uninterrupted(
     assert process.wait() != 0, "it was stopped before its end"
     assert not (tmp_path / "cut" / "encoder.safetensors").exists()
     same(whole, run_once(tiny_study, method, tmp_path / "cut"))
+
+
+@pytest.mark.parametrize("method", ["dino", "triplet"])
+def test_batches_made_ahead_move_no_bit(
+    tiny_study: Plan, method: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With two threads: a whole training whose batches a thread makes, and one that makes them itself."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        ahead = run_once(tiny_study, method, tmp_path / "ahead")
+        monkeypatch.setattr(Engine, "works_ahead", lambda self, device: False)
+        same(ahead, run_once(tiny_study, method, tmp_path / "plain"))
+    finally:
+        torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize(
+    ("shape", "count"),
+    [((60_000, 1, 28, 28), 50_000), ((60_000, 3, 224, 224), 7_133), ((9, 3, 32, 32), 50_000)],
+)
+def test_references_are_fitted_to_fewer_large_images(shape: tuple[int, ...], count: int) -> None:
+    assert images_to_fit(shape) == count
 
 
 @pytest.mark.parametrize(("share", "saves"), [(1e9, 3), (1e-9, 2)])

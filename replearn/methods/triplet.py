@@ -40,6 +40,12 @@ def triplet_loss(anchor: Tensor, positive: Tensor, negative: Tensor, margin: flo
     return F.relu(different - similar + margin).mean()
 
 
+@full_precision
+def similarities(z: Tensor) -> Tensor:
+    """Cosine similarities [n, n] of normalised embeddings [n, d]; in bfloat16, near ones would be ties."""
+    return z @ z.T
+
+
 def mine(similarity: Tensor, positive: Tensor, labels: Tensor, how: str, draws: Tensor) -> Tensor:
     """Choose a negative for each anchor.
 
@@ -94,8 +100,7 @@ class Triplet(Method):
         labels = gather(batch.labels).repeat(views)
         choose_positive, choose_negative = _shifted(gather(batch.draws), views)
 
-        with torch.no_grad(), torch.autocast(z.device.type, enabled=False):
-            similarity = z @ z.T  # in bfloat16, near ones would be ties
+        similarity = similarities(z.detach())
         positives = labels[:, None] == labels[None, :]
         positives.fill_diagonal_(False)
         p = pick(positives, choose_positive)

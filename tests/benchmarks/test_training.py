@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks.training import Case, Contest, compared, switched
+from benchmarks.training import Case, Contest, cases, compared, configuration, switched
 
 CASE = Case("convnet", "simclr", 16, 1, 8, 3)
 
@@ -23,6 +23,12 @@ def test_both_ways_make_the_same_steps(tmp_path: Path) -> None:
     contest.model_alone()
     after = list(contest.method.parameters())
     assert any(not torch.equal(a, b) for a, b in zip(moved, after, strict=True))
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_every_case_is_a_run_that_a_study_could_have(device: str) -> None:
+    for case in cases(device, quick=False):
+        assert configuration(case).method == case.method
 
 
 @pytest.mark.parametrize("rounds", [1, 2])

@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from replearn.methods.triplet import mine, pick
+from replearn.methods.triplet import mine, pick, similarities
 
 
 def scene(seed: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -43,6 +43,16 @@ def test_random_negatives_are_negatives_and_cover_all(seed: int) -> None:
             seen[i].add(j)
     for i, found in enumerate(seen):
         assert found == {j for j in range(12) if labels[j] != labels[i]}
+
+
+def test_near_embeddings_are_told_apart_under_bfloat16_too() -> None:
+    angles = torch.arange(32) * 1e-3
+    z = torch.stack([angles.cos(), angles.sin()], 1)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert len((z @ z.T)[0].unique()) < 4, "as the training step would compute it"
+        found = similarities(z)
+    assert len(found[0].unique()) == 32
+    assert torch.equal(found, z @ z.T)
 
 
 def test_pick_is_uniform_over_what_is_allowed() -> None:

@@ -34,7 +34,7 @@ LOOK = """<script>
 addEventListener("load", () => {
   const column = (table, n) => [...table.tBodies[0].rows].filter((row) => !row.classList.contains("group"))
     .map((row) => row.cells[n].dataset.value);
-  const seen = {failures, sorted: {}, columns: 0};
+  const seen = {failures, sorted: {}};
   const table = document.querySelector("table.sortable");
   if (table) {
     [...table.tHead.rows].at(-1).querySelectorAll("th").forEach((head, n) => {
