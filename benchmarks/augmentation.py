@@ -10,6 +10,7 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import product
 from statistics import median
 
 import torch
@@ -17,7 +18,7 @@ from PIL import Image
 from torch import Tensor
 from torchvision.transforms import v2
 
-from benchmarks.harness import Row, Table, options, run
+from benchmarks.harness import Row, Table, one_by_one, options, run
 from benchmarks.pairs import paired_ratio, rate, seconds, there_and_back
 from replearn.allocator import keep_freed_memory
 from replearn.augment import (
@@ -105,10 +106,9 @@ def measure(chosen: argparse.Namespace) -> Sequence[Table]:
     cores = chosen.threads or len(os.sched_getaffinity(0))
     threads = sorted({1, cores}) if chosen.device == "cpu" else [cores]
     throughput = Table("Views per second, SimCLR's recipe, one view of each image of a batch")
-    for case in cases:
-        for count in threads:
-            torch.set_num_threads(count)
-            throughput.rows.append(beside_torchvision(case, count, chosen.device, at_least, rounds))
+    for case, count in one_by_one(list(product(cases, threads)), "views"):
+        torch.set_num_threads(count)
+        throughput.rows.append(beside_torchvision(case, count, chosen.device, at_least, rounds))
     throughput.notes.extend(
         [
             "decoded images in memory, one process; ratio: replearn to torchvision on PIL images",
@@ -116,7 +116,9 @@ def measure(chosen: argparse.Namespace) -> Sequence[Table]:
             "the same colours and the same flip; it is not the augmentation that a paper means",
         ]
     )
-    costs = [operations(case, chosen.device, 2 * rounds) for case in cases]
+    costs = [
+        operations(case, chosen.device, 2 * rounds) for case in one_by_one(cases, "operations")
+    ]
     return [throughput, *costs]
 
 

@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.harness import Row, Table, options, run
+from benchmarks.harness import Row, Table, one_by_one, options, run
 from replearn.errors import UserError
 from replearn.provenance import CHECKOUT
 
@@ -94,7 +94,7 @@ def starting() -> float:
 def against_seeds(most: int, epochs: int) -> Table:
     """Wall time at 1 … `most` seeds of one method, and the cost of a further one."""
     walls, spent = [], []
-    for seeds in range(1, most + 1):
+    for seeds in one_by_one(range(1, most + 1), "seeds"):
         wall, facts = _in_new_folder(study(seeds, 1, epochs))
         walls.append(wall)
         spent += facts
@@ -135,7 +135,7 @@ def against_seeds(most: int, epochs: int) -> Table:
 def against_methods(epochs: int) -> Table:
     """Wall time with one, two and four methods."""
     rows = []
-    for count in (1, 2, 4):
+    for count in one_by_one((1, 2, 4), "methods"):
         wall, facts = _in_new_folder(study(1, count, epochs))
         steps = sum(each["training"] for each in facts)
         rows.append(Row(", ".join(METHODS[:count]), {"wall": wall, "training steps": steps}, "s"))
@@ -153,7 +153,7 @@ def against_ranks(ranks: int, epochs: int) -> Table:
         content["training"]["epochs"] = epochs
         config.write_text(json.dumps(content))
         (manifest,) = (place / "results").glob("data/digits/*/manifest.json")
-        for count in range(1, ranks + 1):
+        for count in one_by_one(range(1, ranks + 1), "ranks"):
             output = place / str(count)
             script = "import sys; from replearn.launch import run_ranks"
             script += "; run_ranks(sys.argv[2:], int(sys.argv[1]))"

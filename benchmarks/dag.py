@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.harness import Row, Table, options, run
+from benchmarks.harness import Row, Table, one_by_one, options, run
 from replearn.errors import UserError
 from replearn.provenance import CHECKOUT
 
@@ -98,7 +98,7 @@ def measure(chosen: argparse.Namespace) -> list[Table]:
         listed = [snakemake(folder, study(1), "--list")[0] for _ in range(repeats)]
         version = [sys.executable, "-m", "snakemake", "--version"]
         bare = [_timed(version, folder)[0] for _ in range(repeats)]
-        for seeds in sizes:
+        for seeds in one_by_one(sizes, "dry runs"):
             count, took = dry_run(folder, seeds, repeats)
             counts.append(count)
             times.append(took)

@@ -20,7 +20,7 @@ from statistics import median
 import torch
 
 from benchmarks.folders import make_files
-from benchmarks.harness import Row, Table, options, run
+from benchmarks.harness import Row, Table, one_by_one, options, run
 from benchmarks.pairs import in_fresh_process, paired_ratio, there_and_back
 from replearn.allocator import keep_freed_memory
 from replearn.data import open_prepared
@@ -67,7 +67,7 @@ def measure(chosen: argparse.Namespace) -> list[Table]:
         notes=[f"a fresh process each, {len(os.sched_getaffinity(0))} cores; files in memory"],
     )
     with tempfile.TemporaryDirectory() as place:
-        for folder in (SMALL, LARGE):
+        for folder in one_by_one((SMALL, LARGE), "folders"):
             root = Path(place) / folder.name
             make_files(root, folder.count // scale, folder.sides)
             preparing.rows.extend(preparing_rows(folder, root, Path(place)))

@@ -22,7 +22,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from threadpoolctl import threadpool_limits
 from torch import Tensor
 
-from benchmarks.harness import Row, Table, options, run
+from benchmarks.harness import Row, Table, one_by_one, options, run
 from benchmarks.pairs import abba, paired_ratio, seconds
 from replearn.evaluate.knn import knn_predict
 from replearn.evaluate.linear import select_strength
@@ -173,9 +173,12 @@ def measure(chosen: argparse.Namespace) -> list[Table]:
         ],
     )
     with threadpool_limits(torch.get_num_threads()):
-        for k in (20, 200):
-            table.rows.append(_row(f"exact kNN, k = {k}", large, knn(large, k, device, rounds)))
-        table.rows.append(_row("probe path", middle, probe_path(middle, device, rounds)))
+        works = [
+            *((f"exact kNN, k = {k}", large, partial(knn, large, k)) for k in (20, 200)),
+            ("probe path", middle, partial(probe_path, middle)),
+        ]
+        for name, task, work in one_by_one(works, "beside scikit-learn"):
+            table.rows.append(_row(name, task, work(device, rounds)))
         took = [seconds(partial(path, large, device), device) for _ in range(2)]
         label = f"probe path, {_size(large)}"
         table.rows.append(Row(label, {"replearn": median(took)}, "s"))

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 
@@ -14,8 +15,11 @@ from benchmarks import machine
 from benchmarks.pairs import Ratio
 from replearn.errors import UserError
 from replearn.jsonfile import write_json
+from replearn.progress import Progress
 
 RESULTS = Path("results") / "benchmarks"
+
+Case = TypeVar("Case")
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +114,14 @@ def run(
         publish(name, measure(chosen), found, chosen.output, quick=chosen.quick)
     except UserError as error:
         sys.exit(f"error: {error}")
+
+
+def one_by_one(cases: Sequence[Case], label: str) -> Iterator[Case]:
+    """The cases in turn; standard error tells how many are done and how long the rest will take."""
+    with Progress(len(cases), label, "cases", interval=0) as progress:
+        for case in cases:
+            yield case
+            progress.advance()
 
 
 def publish(

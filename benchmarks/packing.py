@@ -14,9 +14,11 @@ import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
+from itertools import product
 from pathlib import Path
 
-from benchmarks.harness import Row, Table, options, run
+from benchmarks.harness import Row, Table, one_by_one, options, run
 from benchmarks.pairs import abba, in_fresh_process, paired_ratio
 from benchmarks.training import Case, Contest, cases
 from replearn.allocator import keep_freed_memory
@@ -78,20 +80,17 @@ def measure(chosen: argparse.Namespace) -> list[Table]:
         "Images per second of all trainings at once ÷ of one alone",
         notes=[f"processes of their own, {seconds:.0f} s each, {rounds} rounds of A B B A"],
     )
-    for case in wanted:
-        for jobs in (2, 4) if chosen.device == "cuda" else (cores,):
-            threads = 1 if chosen.device == "cuda" else max(1, cores // jobs)
-            many, one = abba(
-                lambda case=case, jobs=jobs, threads=threads: together(  # type: ignore[misc]
-                    case, chosen.device, jobs, threads, seconds
-                ),
-                lambda case=case: together(case, chosen.device, 1, cores, seconds),  # type: ignore[misc]
-                rounds=rounds,
-            )
-            ratio = paired_ratio(many, one)
-            values = {"at once": sum(many) / len(many), "alone": sum(one) / len(one)}
-            label = f"{jobs} trainings, {case.encoder}, {case.size}², batch {case.batch_size}"
-            table.rows.append(Row(label, values, "images/s", ratio))
+    at_once = (2, 4) if chosen.device == "cuda" else (cores,)
+    for case, jobs in one_by_one(list(product(wanted, at_once)), "packing"):
+        threads = 1 if chosen.device == "cuda" else max(1, cores // jobs)
+        many, one = abba(
+            partial(together, case, chosen.device, jobs, threads, seconds),
+            partial(together, case, chosen.device, 1, cores, seconds),
+            rounds=rounds,
+        )
+        values = {"at once": sum(many) / len(many), "alone": sum(one) / len(one)}
+        label = f"{jobs} trainings, {case.encoder}, {case.size}², batch {case.batch_size}"
+        table.rows.append(Row(label, values, "images/s", paired_ratio(many, one)))
     return [table]
 
 

@@ -2,8 +2,8 @@
 
     python -m benchmarks.training
 
-End to end is `replearn.train.train`, with its history and its checkpoint at the end of each epoch. The model
-alone makes the same steps (forward, backward, optimiser, averages) on batches that lie on the device already.
+End to end is `replearn.train.train`, with its history and its checkpoints. The model alone makes the same
+steps (forward, backward, optimiser, averages) on batches that lie on the device already.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.harness import Row, Table, options, run
+from benchmarks.harness import Row, Table, one_by_one, options, run
 from benchmarks.pairs import abba, paired_ratio, seconds
 from replearn.allocator import keep_freed_memory
 from replearn.batches import Augmentation, TrainingData, make_batch
@@ -232,7 +232,7 @@ def measure(chosen: argparse.Namespace) -> list[Table]:
     ]
     whole = Table(
         "Training from end to end ÷ its model alone",
-        [compared(case, chosen.device, rounds) for case in found],
+        [compared(c, chosen.device, rounds) for c in one_by_one(found, "end to end, model alone")],
         [f"random images; {rounds} rounds of A B B A in one process"],
     )
     deep = [case for case in found if case.encoder == "resnet18"]
@@ -240,13 +240,15 @@ def measure(chosen: argparse.Namespace) -> list[Table]:
     fast = Table("The fast engine ÷ the plain one")
     fast.rows.extend(
         switched(c, chosen.device, rounds, {"fast": {}, "plain": {"engine": "plain"}})
-        for c in wanted
+        for c in one_by_one(wanted, "fast, plain")
     )
     tables = [whole, fast]
     for setting in chosen.compile:
         table = Table(f"torch.compile, {setting} ÷ without", notes=["compilation not counted"])
         ways: dict[str, dict[str, object]] = {setting: {"compile": setting}, "off": {}}
-        table.rows.extend(switched(c, chosen.device, rounds, ways) for c in wanted)
+        table.rows.extend(
+            switched(c, chosen.device, rounds, ways) for c in one_by_one(wanted, setting)
+        )
         tables.append(table)
     return tables
 

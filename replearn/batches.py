@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
 from dataclasses import dataclass
 
 import torch
@@ -12,7 +11,6 @@ from replearn import distributed
 from replearn.augment import make_views
 from replearn.images import TrainingImages
 from replearn.methods.base import Batch
-from replearn.parallel import in_order
 from replearn.randomness import uniforms
 from replearn.views import View
 
@@ -93,49 +91,6 @@ def make_batch(
         caption=caption,
         progress=progress,
     )
-
-
-def epoch_batches(
-    data: TrainingData,
-    order: Tensor,
-    batch_size: int,
-    augmentation: Augmentation,
-    *,
-    epoch: int,
-    epochs: int,
-    start: int,
-    needs: frozenset[str],
-    ahead: bool,
-) -> Generator[Batch, None, None]:
-    """The batches of an epoch; the same bits with and without a thread that makes the next one meanwhile.
-
-    Args:
-        data: the training set.
-        order: int64 [m] on the CPU, the rows to visit, whole batches.
-        batch_size: n.
-        augmentation: which views.
-        epoch: number of the epoch.
-        epochs: of the whole training.
-        start: number of the first batch; those before it are passed over, unread.
-        needs: of the method.
-        ahead: whether to make a batch in a thread while the one before it is in use.
-    """
-    count = len(order) // batch_size
-
-    def made(item: tuple[int, tuple[Tensor, Tensor]]) -> Batch:
-        number, (index, images) = item
-        return make_batch(
-            data,
-            index,
-            images,
-            augmentation,
-            epoch=epoch,
-            progress=(epoch * count + number) / (epochs * count),
-            needs=needs,
-        )
-
-    items = enumerate(data.images.batches(order, batch_size, start), start)
-    yield from in_order(made, items, threads=1, ahead=1) if ahead else map(made, items)
 
 
 def epoch_order(

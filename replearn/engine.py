@@ -22,7 +22,7 @@ class Engine:
 
     Attributes:
         fast: channels-last convolutions, fused optimisers, one pass for views that keep BatchNorm apart
-            where passes are what costs (a GPU, several ranks), batches made ahead; otherwise none of these.
+            where passes are what costs (a GPU, several ranks); otherwise none of these.
         compile: "kernels" fuses operations by torch.compile, "graphs" replays them as CUDA graphs as well.
     """
 
@@ -35,14 +35,6 @@ class Engine:
         torch.backends.cudnn.benchmark = self.fast
         layout = torch.channels_last if self.fast else torch.contiguous_format
         return method.to(device=device, memory_format=layout)  # type: ignore[call-overload,no-any-return]
-
-    def works_ahead(self, device: torch.device) -> bool:
-        """Whether a thread makes the next batch while the model works on this one.
-
-        It fills the gaps that a CPU's threads have while they wait for each other. A single thread has
-        none, and a GPU has its queue.
-        """
-        return self.fast and device.type == "cpu" and torch.get_num_threads() > 1
 
     def loss_of(self, method: Method) -> Callable[[Batch], Loss]:
         """The method's loss as this engine computes it; its backward averages the gradients of all ranks."""

@@ -77,22 +77,6 @@ def test_fast_and_plain_steps_agree(name: str) -> None:
     assert found[0] == pytest.approx(found[1], rel=1e-3)
 
 
-@pytest.mark.parametrize(
-    ("fast", "device", "threads", "ahead"),
-    [
-        (True, "cpu", 2, True),
-        (True, "cpu", 1, False),
-        (False, "cpu", 2, False),
-        (True, NAME, 2, False),
-    ],
-)
-def test_batches_are_made_ahead_where_threads_have_gaps(
-    fast: bool, device: str, threads: int, ahead: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
-    assert Engine(fast=fast).works_ahead(torch.device(device)) is ahead
-
-
 class NoAutocast(nullcontext[None]):
     """In the place of torch.autocast, which does not know the stand-in for a device."""
 

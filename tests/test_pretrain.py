@@ -12,7 +12,6 @@ import torch
 
 from replearn import train
 from replearn.checkpoint import Checkpoint
-from replearn.engine import Engine
 from replearn.errors import UserError
 from replearn.methods import METHODS
 from replearn.planning import Plan
@@ -50,21 +49,6 @@ def test_interrupted_and_resumed_equals_uninterrupted(
     assert process.wait() != 0, "it was stopped before its end"
     assert not (tmp_path / "cut" / "encoder.safetensors").exists()
     same(whole, run_once(tiny_study, method, tmp_path / "cut"))
-
-
-@pytest.mark.parametrize("method", ["dino", "triplet"])
-def test_batches_made_ahead_move_no_bit(
-    tiny_study: Plan, method: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """With two threads: a whole training whose batches a thread makes, and one that makes them itself."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    try:
-        ahead = run_once(tiny_study, method, tmp_path / "ahead")
-        monkeypatch.setattr(Engine, "works_ahead", lambda self, device: False)
-        same(ahead, run_once(tiny_study, method, tmp_path / "plain"))
-    finally:
-        torch.set_num_threads(before)
 
 
 @pytest.mark.parametrize(

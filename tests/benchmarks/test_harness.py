@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 import pytest
 
 from benchmarks import machine
-from benchmarks.harness import Row, Table, options, publish, run
+from benchmarks.harness import Row, Table, one_by_one, options, publish, run
 from benchmarks.pairs import paired_ratio
 from replearn.errors import UserError
 
@@ -45,6 +45,13 @@ def test_the_files_hold_rows_and_machine(tmp_path: Path, capsys: pytest.CaptureF
     drawing = (tmp_path / "new" / "speed.svg").read_text()
     assert ElementTree.fromstring(drawing).tag.endswith("svg")
     assert TABLE.text() in capsys.readouterr().out
+
+
+def test_cases_tell_how_far_they_are(capsys: pytest.CaptureFixture) -> None:
+    assert list(one_by_one(("grey", "colour"), "speed")) == ["grey", "colour"]
+    first, second, *_ = capsys.readouterr().err.splitlines()
+    assert "speed  50%  1/2 cases" in first and "ETA" in first
+    assert "speed 100%  2/2 cases" in second
 
 
 def test_a_benchmark_measures_and_publishes(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
