@@ -92,12 +92,12 @@ class Progress:
         share = 100 * self.done / self.total
         parts = [f"{self.label} {share:3.0f}%", f"{self.done:,}/{self.total:,} {self.unit}"]
         parts += [_scalar(name, value) for name, value in self.scalars.items()]
-        if rate > 0:
+        if rate >= 0.1:
             parts.append(
                 f"{rate:,.0f} {self.unit}/s" if rate >= 10 else f"{rate:.2f} {self.unit}/s"
             )
-            if self.done < self.total:
-                parts.append(f"ETA {duration((self.total - self.done) / rate)}")
+        if rate > 0 and self.done < self.total:
+            parts.append(f"ETA {duration((self.total - self.done) / rate)}")
         parts.append(f"elapsed {duration(elapsed)}")
         return "  ".join(parts)
 

@@ -57,6 +57,13 @@ def test_a_look_at_finished_work_does_not_count_in_the_rate() -> None:
     assert float(rate.split()[0].replace(",", "")) > 100 / 0.2
 
 
+def test_slow_work_has_an_eta_but_no_rate_of_noughts() -> None:
+    progress = Progress(3, "benchmark", "cases", stream=io.StringIO())
+    progress._working -= 60
+    progress.advance()
+    assert "ETA 2m00s" in progress.line() and "cases/s" not in progress.line()
+
+
 def test_a_terminal_redraws_one_line() -> None:
     leader, follower = pty.openpty()
     with os.fdopen(follower, "w") as terminal, Progress(10, "byol", stream=terminal) as progress:
