@@ -3,7 +3,8 @@
     python -m benchmarks.training
 
 End to end is `replearn.train.train`, with its history and its checkpoints. The model alone makes the same
-steps (forward, backward, optimiser, averages) on batches that lie on the device already.
+steps (forward, backward, optimiser, averages) on batches that lie on the device already. A training that is
+timed writes one checkpoint, at its end: after few steps of many parameters that is most of the difference.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import argparse
 import io
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -27,6 +28,7 @@ from replearn.checkpoint import Checkpoint
 from replearn.config import RunConfig, parse_study
 from replearn.data.prepared import Manifest
 from replearn.engine import Engine
+from replearn.errors import UserError
 from replearn.history import History
 from replearn.images import ResidentImages
 from replearn.methods.base import Batch, Method
@@ -226,10 +228,17 @@ def measure(chosen: argparse.Namespace) -> list[Table]:
     keep_freed_memory()  # as the `replearn` command does
     rounds = 1 if chosen.quick else chosen.rounds
     found = [
-        case
+        replace(case, steps=chosen.steps or case.steps)
         for case in cases(chosen.device, chosen.quick)
         if all(word in label(case) for word in chosen.only)
     ]
+    if not found:
+        names = "\n  ".join(label(case) for case in cases(chosen.device, chosen.quick))
+        raise UserError(
+            "no case has all of these words in its name",
+            where=f"--only {' '.join(chosen.only)}",
+            hint=f"The cases:\n  {names}",
+        )
     whole = Table(
         "Training from end to end ÷ its model alone",
         [compared(c, chosen.device, rounds) for c in one_by_one(found, "end to end, model alone")],
@@ -250,7 +259,7 @@ def measure(chosen: argparse.Namespace) -> list[Table]:
             switched(c, chosen.device, rounds, ways) for c in one_by_one(wanted, setting)
         )
         tables.append(table)
-    return tables
+    return [table for table in tables if table.rows]
 
 
 def main() -> None:
@@ -259,6 +268,7 @@ def main() -> None:
     parser.add_argument(
         "--only", nargs="*", default=[], help="cases with these words in their names"
     )
+    parser.add_argument("--steps", type=int, help="of each training that is timed")
     parser.add_argument(
         "--compile",
         nargs="*",
