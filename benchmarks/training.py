@@ -22,7 +22,7 @@ import torch
 from benchmarks.harness import Row, Table, one_by_one, options, run
 from benchmarks.pairs import abba, paired_ratio, seconds
 from replearn.allocator import keep_freed_memory
-from replearn.batches import Augmentation, TrainingData, make_batch
+from replearn.batches import Augmentation, TrainingData, epoch_batches
 from replearn.build import build_method
 from replearn.checkpoint import Checkpoint
 from replearn.config import RunConfig, parse_study
@@ -167,18 +167,17 @@ class Contest:
 
     def _batches(self, case: Case) -> list[Batch]:
         order = torch.arange(min(case.steps, 8) * case.batch_size)
-        made = [
-            make_batch(
+        made = list(
+            epoch_batches(
                 self.data,
-                index,
-                images,
+                order,
+                case.batch_size,
                 self.augmentation,
                 epoch=0,
-                progress=0.5,
+                epochs=1,
                 needs=self.method.needs,
             )
-            for index, images in self.data.images.batches(order, case.batch_size, 0)
-        ]
+        )
         return (made * case.steps)[: case.steps]
 
 

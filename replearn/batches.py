@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from replearn import distributed
-from replearn.augment import make_views
-from replearn.images import TrainingImages
+from replearn.augment import DrawnViews
+from replearn.images import TrainingImages, moved
 from replearn.methods.base import Batch
 from replearn.randomness import uniforms
 from replearn.views import View
 
 DRAWS_VIEW = 1_000_000
 """View number under which a batch's own uniform numbers are drawn, apart from those of any real view."""
+
+_DRAWN_AHEAD = 1024
+"""Images whose views are drawn together; for more, an operation's start no longer counts."""
 
 
 @dataclass(frozen=True)
@@ -48,49 +52,59 @@ class Augmentation:
     seed: int
 
 
-def make_batch(
+def epoch_batches(
     data: TrainingData,
-    index: Tensor,
-    images: Tensor,
+    order: Tensor,
+    batch_size: int,
     augmentation: Augmentation,
     *,
     epoch: int,
-    progress: float,
+    epochs: int,
     needs: frozenset[str],
-) -> Batch:
-    """The views in this epoch of the samples `index` [n], and what else the method needs.
+    start: int = 0,
+) -> Iterator[Batch]:
+    """The batches of an epoch: views of the samples, and what else the method needs.
 
     Args:
         data: the training set.
-        index: int64 [n], rows of the samples.
-        images: uint8 [n, c, h, w], the samples' images.
+        order: int64 [m] on the CPU, the samples in the order in which the epoch visits them.
+        batch_size: n.
         augmentation: which views.
         epoch: number of the epoch.
-        progress: share of the training that is done.
+        epochs: of the training.
         needs: of the method.
+        start: number of the first batch; those before it are passed over.
     """
-    seed = augmentation.seed
-    labels = data.labels[index] if data.labels is not None else None
-    tokens, caption = None, None
-    if "tokens" in needs:
-        tokens, caption = _captions(data, index, labels, seed, epoch)
-    return Batch(
-        views=make_views(
-            images,
-            augmentation.views,
-            seed=seed,
-            epoch=epoch,
+    count = len(order) // batch_size
+    visited = moved(order, data.images.device)
+    prompts = _prompts(data, augmentation.seed, epoch) if "tokens" in needs else None
+    together = max(1, _DRAWN_AHEAD // batch_size)
+    for number, (index, images) in enumerate(data.images.batches(order, batch_size, start), start):
+        place = (number - start) % together
+        if place == 0:
+            stretch = visited[number * batch_size : min(number + together, count) * batch_size]
+            views = DrawnViews(
+                augmentation.views,
+                seed=augmentation.seed,
+                epoch=epoch,
+                index=stretch,
+                batch_size=batch_size,
+                shape=data.images.shape[1:],
+            )
+            draws = uniforms(augmentation.seed, epoch, stretch, DRAWS_VIEW, 2)
+        labels = data.labels[index] if data.labels is not None else None
+        tokens, caption = (
+            _captions(data, index, labels, prompts) if "tokens" in needs else (None, None)
+        )
+        yield Batch(
+            views=views.make(place, images, data.mean, data.std),
             index=index,
-            mean=data.mean,
-            std=data.std,
-        ),
-        index=index,
-        draws=uniforms(seed, epoch, index, DRAWS_VIEW, 2),
-        labels=labels if "labels" in needs else None,
-        tokens=tokens,
-        caption=caption,
-        progress=progress,
-    )
+            draws=draws[place * batch_size : (place + 1) * batch_size],
+            labels=labels if "labels" in needs else None,
+            tokens=tokens,
+            caption=caption,
+            progress=(epoch * count + number) / (epochs * count),
+        )
 
 
 def epoch_order(
@@ -118,20 +132,27 @@ def own_rows(order: Tensor, batch_size: int) -> Tensor:
     return whole.view(-1, batch_size)[:, distributed.share(batch_size)].flatten()
 
 
-def _captions(
-    data: TrainingData, index: Tensor, labels: Tensor | None, seed: int, epoch: int
-) -> tuple[Tensor, Tensor]:
-    """Tokens [m, t] of the batch's captions, and each sample's row in them, int64 [n].
+def _prompts(data: TrainingData, seed: int, epoch: int) -> Tensor | None:
+    """The prompt template that each class draws for an epoch, [classes, t]; None for captions of their own.
 
-    Of templates, a class draws one for each epoch: captions of a class are then equal within a batch, equal
-    captions are not taken for negatives of each other, and each is embedded once.
+    Captions of a class are then equal within a batch, equal captions are not taken for negatives of each
+    other, and each is embedded once.
     """
     assert data.tokens is not None
-    each = torch.arange(len(index), device=index.device)
     if data.tokens.ndim == 2:
+        return None
+    classes = torch.arange(len(data.tokens), device=data.tokens.device)
+    drawn = uniforms(seed, epoch, classes, DRAWS_VIEW + 1, 1)[:, 0] * data.tokens.shape[1]
+    return data.tokens[classes, drawn.long()]
+
+
+def _captions(
+    data: TrainingData, index: Tensor, labels: Tensor | None, prompts: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """Tokens [m, t] of the batch's captions, and each sample's row in them, int64 [n]."""
+    each = torch.arange(len(index), device=index.device)
+    if prompts is None:
+        assert data.tokens is not None
         return data.tokens[index], each
     assert labels is not None
-    classes = torch.arange(len(data.tokens), device=index.device)
-    drawn = uniforms(seed, epoch, classes, DRAWS_VIEW + 1, 1)[:, 0] * data.tokens.shape[1]
-    prompts = data.tokens[classes, drawn.long()]  # [classes, t]
-    return (prompts, labels) if len(classes) <= len(index) else (prompts[labels], each)
+    return (prompts, labels) if len(prompts) <= len(index) else (prompts[labels], each)

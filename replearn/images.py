@@ -97,7 +97,7 @@ class ResidentImages(TrainingImages):
     def batches(
         self, order: Tensor, batch_size: int, start: int = 0
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        order = _moved(order, self.device)
+        order = moved(order, self.device)
         for rows in _whole(len(order), batch_size, start):
             index = order[rows]
             # Plain indexing copies uint8 byte by byte on a CPU, several times slower.
@@ -131,7 +131,7 @@ class StreamedImages(TrainingImages):
     def batches(
         self, order: Tensor, batch_size: int, start: int = 0
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        index = _moved(order, self.device)
+        index = moved(order, self.device)
         visited = order.numpy()
         parts = (visited[rows] for rows in _whole(len(order), batch_size, start))
         numbers = _whole(len(order), batch_size, start)
@@ -231,7 +231,7 @@ def _whole(count: int, batch_size: int, start: int) -> Iterator[slice]:
         yield slice(number * batch_size, (number + 1) * batch_size)
 
 
-def _moved(order: Tensor, device: torch.device) -> Tensor:
+def moved(order: Tensor, device: torch.device) -> Tensor:
     """The order on a device, without waiting for what the device is doing."""
     order = order.pin_memory() if device.type == "cuda" else order
     return order.to(device, non_blocking=True)

@@ -17,7 +17,7 @@ from torch.optim import Optimizer
 
 from replearn import distributed
 from replearn.augment import clean
-from replearn.batches import Augmentation, TrainingData, epoch_order, make_batch, own_rows
+from replearn.batches import Augmentation, TrainingData, epoch_batches, epoch_order, own_rows
 from replearn.checkpoint import Checkpoint, Position
 from replearn.engine import Engine
 from replearn.errors import Diverged, MachineFault, UserError
@@ -151,18 +151,16 @@ def train(
                 _recluster(method, data, position, epoch, seed)
             random = generator(seed, "order", epoch)
             order = epoch_order(len(data), budget.batch_size, position.neighbourhoods, random)
-            for index, images in data.images.batches(
-                own_rows(order, budget.batch_size), own, start=done
+            for batch in epoch_batches(
+                data,
+                own_rows(order, budget.batch_size),
+                own,
+                augmentation,
+                epoch=epoch,
+                epochs=budget.epochs,
+                needs=method.needs,
+                start=done,
             ):
-                batch = make_batch(
-                    data,
-                    index,
-                    images,
-                    augmentation,
-                    epoch=epoch,
-                    progress=position.step / steps,
-                    needs=method.needs,
-                )
                 lr = learning_rate(budget.lr, position.step, steps, warm_up)
                 position.step += 1
                 with window.watch.model():

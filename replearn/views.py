@@ -59,3 +59,8 @@ class View(BaseModel):
     def crops(self) -> bool:
         """Whether the view crops at all (a full crop of the full size is the image itself)."""
         return self.crop_scale != (1.0, 1.0)
+
+    @property
+    def jitters(self) -> bool:
+        """Whether any colour is jittered."""
+        return any((self.brightness, self.contrast, self.saturation, self.hue))

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import copy
 from contextlib import nullcontext
+from itertools import islice
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from replearn.batches import Augmentation, TrainingData, make_batch
+from replearn.batches import Augmentation, TrainingData, epoch_batches
 from replearn.batchnorm import forward_apart, with_views
 from replearn.config import RunConfig
 from replearn.engine import Engine
@@ -48,20 +49,17 @@ def steps(config: RunConfig, engine: Engine, method: Method, count: int = 3) -> 
     augmentation = Augmentation(config.views, 0)
     losses = []
     training = data()
-    for number, (index, images) in enumerate(training.images.batches(torch.arange(48), 16, 0)):
-        if number == count:
-            break
-        progress = number / 10
-        batch = make_batch(
-            training, index, images, augmentation, epoch=0, progress=progress, needs=method.needs
-        )
+    batches = epoch_batches(
+        training, torch.arange(48), 16, augmentation, epoch=0, epochs=3, needs=method.needs
+    )
+    for batch in islice(batches, count):
         loss = loss_of(batch)
         optimizer.zero_grad(set_to_none=True)
         loss.total.backward()
-        for parameter in method.frozen(progress):
+        for parameter in method.frozen(batch.progress):
             parameter.grad = None
         optimizer.step()
-        method.after_step(progress + 0.1)
+        method.after_step(batch.progress + 0.1)
         losses.append(loss.total.detach())
     return [value.item() for value in losses]
 
@@ -109,16 +107,16 @@ def test_a_step_stays_on_its_device_and_never_waits_for_it(
         optimizer = build_optimizer(
             "lars", method, lr=0.1, weight_decay=0.1, momentum=0.9, trust=0.1, fused=False
         )
-        for index, images in there.images.batches(torch.arange(48), 16, 1):
-            batch = make_batch(
-                there,
-                index,
-                images,
-                Augmentation(config.views, 0),
-                epoch=0,
-                progress=0.1,
-                needs=method.needs,
-            )
+        for batch in epoch_batches(
+            there,
+            torch.arange(48),
+            16,
+            Augmentation(config.views, 0),
+            epoch=0,
+            epochs=3,
+            needs=method.needs,
+            start=1,
+        ):
             method.loss(batch).total.backward()
             optimizer.step()
             method.after_step(0.2)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from replearn.augment.checks import check_images, check_mask
-from replearn.augment.planes import join_planes
+from replearn.augment.perimage import PerImage
+from replearn.augment.planes import join_planes, may_look
 
 CROP_TRIES = 10
 """Candidates a crop is chosen from, as in torchvision's RandomResizedCrop."""
@@ -27,9 +30,6 @@ def random_resized_crop(
 ) -> Tensor:
     """Cut one box out of each image and resize it, bilinearly, as torchvision's `resized_crop`.
 
-    Resizing along one axis is a matrix of triangle weights, so a batch is Wy · X · Wxᵀ. A flip
-    reverses the rows of Wx and costs nothing.
-
     Args:
         images: [n, c, h, w], uint8 or floating with values 0–1.
         boxes: [n, 4], (top, left, height, width) in pixels, inside the image. Not checked, because
@@ -45,28 +45,72 @@ def random_resized_crop(
         ValueError: if shapes or types don't fit.
     """
     n, _, height, width = check_images(images, integers=True)
-    rows, columns = _pair(size)
     if boxes.shape != (n, 4):
         raise ValueError(f"boxes must be [{n}, 4], one for each image, not {list(boxes.shape)}")
     if flip is not None:
         check_mask(flip, n, "flip")
-    dtype = images.dtype if images.is_floating_point() else torch.float32
     # Half precision can't tell the positions of pixels apart in a large image.
-    exact = torch.promote_types(dtype, torch.float32)
-    top, left, tall, wide = boxes.to(exact).unbind(1)
-    weights_y = _weights(top, tall, height, rows, None, antialias)
-    weights_x = _weights(left, wide, width, columns, flip, antialias)
+    wide = images.dtype == torch.float64
+    boxes = boxes.to(torch.float64 if wide else torch.float32)
+    return resampled(images, crop_taps(boxes, (height, width), _pair(size), flip, antialias))
+
+
+@dataclass(frozen=True)
+class Taps(PerImage):
+    """Where the pixels of n resized images come from, with how many pixels to each, and how much of each.
+
+    Attributes:
+        rows: int64 [n, rows of the result, taps], rows of the image.
+        row_weights: what they count, of the same shape; together 1.
+        columns: likewise, [n, columns of the result, taps].
+        column_weights: what they count.
+    """
+
+    rows: Tensor
+    row_weights: Tensor
+    columns: Tensor
+    column_weights: Tensor
+
+
+def crop_taps(
+    boxes: Tensor,
+    shape: tuple[int, int],
+    size: tuple[int, int],
+    flip: Tensor | None = None,
+    antialias: bool = True,
+) -> Taps:
+    """The taps of `random_resized_crop` for images of a `shape`, boxes [n, 4] of a floating type."""
+    top, left, tall, wide = boxes.unbind(1)
+    rows, row_weights = _taps(top, tall, shape[0], size[0], antialias)
+    columns, column_weights = _taps(left, wide, shape[1], size[1], antialias, flip)
+    return Taps(rows, row_weights, columns, column_weights)
+
+
+def resampled(images: Tensor, taps: Taps) -> Tensor:
+    """The images [n, c, h, w] resized as their taps say, with values 0–1.
+
+    Resizing along an axis is a matrix of the taps' weights, so a batch is Wy · X · Wxᵀ. On a CPU whole
+    rows of pixels are added up instead of Wy · X.
+    """
+    n, channels, height, width = images.shape
+    rows, columns = taps.rows.shape[1], taps.columns.shape[1]
+    dtype = images.dtype if images.is_floating_point() else torch.float32
+    row_weights, column_weights = taps.row_weights, taps.column_weights.to(dtype)
     if not images.is_floating_point():
-        weights_y.mul_(1 / 255)
-    weights_y, weights_x = weights_y.to(dtype), weights_x.to(dtype)
-    # A plane per channel, so that each product sees contiguous batches of matrices.
-    planes = images.transpose(0, 1).to(dtype, memory_format=torch.contiguous_format).contiguous()
+        row_weights = row_weights * (1 / 255)
+    across = _dense(taps.columns, column_weights, width).transpose(1, 2)
     # Autocast would run the products in bfloat16, which errs by more than a grey level.
     with torch.autocast(images.device.type, enabled=False):
-        resized = [
-            torch.bmm(torch.bmm(weights_y, plane), weights_x.transpose(1, 2)) for plane in planes
-        ]
-    return join_planes(resized)
+        if may_look(images) and dtype == row_weights.dtype:
+            x = _summed_rows(images.to(dtype), taps.rows, row_weights)
+            x = torch.bmm(x.view(n, channels * rows, width), across)
+            return x.view(n, channels, rows, columns)
+        down = _dense(taps.rows, row_weights.to(dtype), height)
+        # A plane per channel, so that each product sees contiguous batches of matrices.
+        planes = images.transpose(0, 1).to(dtype, memory_format=torch.contiguous_format)
+        return join_planes(
+            [torch.bmm(torch.bmm(down, plane), across) for plane in planes.contiguous()]
+        )
 
 
 def horizontal_flip(images: Tensor, mask: Tensor) -> Tensor:
@@ -149,24 +193,54 @@ def _pair(size: int | Sequence[int]) -> tuple[int, int]:
     return pair[0], pair[1]
 
 
-def _weights(
-    start: Tensor, extent: Tensor, length: int, size: int, flip: Tensor | None, antialias: bool
-) -> Tensor:
-    """Matrices [n, size, length] that resize the stretch [start, start + extent) of an axis.
+def _taps(
+    start: Tensor,
+    extent: Tensor,
+    length: int,
+    size: int,
+    antialias: bool,
+    flip: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Taps of one axis, which resize the stretch [start, start + extent) of it to `size` pixels.
 
-    Row i is a triangle around the centre of output pixel i, of half-width max(1, extent / size)
+    The weights are a triangle around the centre of the output pixel, of half-width max(1, extent / size)
     input pixels, cut off at the stretch's ends and normalised.
+
+    Returns:
+        places int64 and weights, [n, size, taps] each.
     """
     dtype, device = start.dtype, start.device
-    start, extent = start[:, None], extent[:, None]
+    extent = extent[:, None]
     scale = extent / size
-    slope = scale.clamp(min=1).reciprocal() if antialias else torch.ones_like(scale)
+    half = scale.clamp(min=1) if antialias else torch.ones_like(scale)
+    taps = 2 * math.ceil(length / size) if antialias and length > size else 2
     steps = torch.arange(size, dtype=dtype, device=device) + 0.5
     centres = scale * (steps if flip is None else torch.where(flip[:, None], size - steps, steps))
-    places = torch.arange(length, dtype=dtype, device=device) + 0.5 - start
-    # Pixels outside the stretch are moved infinitely far, where the triangle is zero.
-    places = torch.where((places > 0) & (places < extent), places, torch.inf)
-    # Minus the triangle, so that each step can work in place; the division restores the sign.
-    weights = torch.sub((places * slope)[:, None, :], (centres * slope)[:, :, None])
-    weights = weights.abs_().sub_(1).clamp_(max=0)
-    return weights.div_(weights.sum(2, keepdim=True))
+    first = (centres - half + 0.5).floor_()
+    # Of pixels the middles: a half more than their numbers.
+    middles = first[:, :, None] + (torch.arange(taps, dtype=dtype, device=device) + 0.5)
+    weights = (middles - centres[:, :, None]).abs_().neg_().add_(half[:, :, None]).clamp_(min=0)
+    inside = middles.clamp(min=0.5).minimum(extent[:, :, None] - 0.5)
+    weights.mul_(inside == middles)
+    weights.div_(weights.sum(2, keepdim=True))
+    return (inside + start[:, None, None]).long(), weights
+
+
+def _dense(places: Tensor, weights: Tensor, length: int) -> Tensor:
+    """Taps [n, size, taps] of an axis as matrices [n, size, length]."""
+    matrices = weights.new_zeros(*places.shape[:2], length)
+    return matrices.scatter_add_(2, places, weights)
+
+
+def _summed_rows(images: Tensor, rows: Tensor, weights: Tensor) -> Tensor:
+    """Weighted sums [n, c, size, w] of rows of the images [n, c, h, w], by taps [n, size, taps]."""
+    n, channels, height, width = images.shape
+    size, taps = rows.shape[1:]
+    first = torch.arange(0, n * channels * height, height, device=rows.device)
+    summed = F.embedding_bag(
+        (first.view(n, channels, 1, 1) + rows[:, None]).view(-1, taps),
+        images.reshape(-1, width),
+        per_sample_weights=weights[:, None].expand(n, channels, size, taps).reshape(-1, taps),
+        mode="sum",
+    )
+    return summed.view(n, channels, size, width)

@@ -11,8 +11,8 @@ from scipy.stats import chisquare, ks_1samp, uniform
 from torch import Tensor
 from torchvision.transforms.v2 import functional as tv
 
-from replearn.augment import color, color_jitter, grayscale, jitter_parameters, normalize, solarize
-from replearn.augment.color import JITTER_UNIFORMS
+from replearn.augment import color_jitter, grayscale, jitter, jitter_parameters, normalize, solarize
+from replearn.augment.jitter import JITTER_UNIFORMS
 from replearn.views import View
 
 OPERATIONS = (tv.adjust_brightness, tv.adjust_contrast, tv.adjust_saturation, tv.adjust_hue)
@@ -101,7 +101,7 @@ def test_all_images_at_once_or_in_groups_are_the_same_bits(
     apply = mask if partly else None
     in_groups = color_jitter(images, **given, order=order, apply=apply)
     grey = grayscale(images, mask)
-    monkeypatch.setattr(color, "may_look", lambda values: False)
+    monkeypatch.setattr(jitter, "may_look", lambda values: False)
     assert torch.equal(in_groups, color_jitter(images, **given, order=order, apply=apply))
     assert torch.equal(grey, grayscale(images, mask))
 

@@ -11,6 +11,7 @@ from torchvision.transforms.v2 import functional as tv
 
 from replearn.augment import (
     UNIFORMS,
+    DrawnViews,
     clean,
     color_jitter,
     crop_boxes,
@@ -20,7 +21,6 @@ from replearn.augment import (
     horizontal_flip,
     jitter_parameters,
     make_view,
-    make_views,
     normalize,
     pixels,
     random_resized_crop,
@@ -67,21 +67,25 @@ INDEX = torch.arange(N) * 5 + 2
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-@pytest.mark.parametrize("most", [1, N * 32 * 32, 2 * N * 32 * 32, 2**30])
-def test_views_made_together_are_those_made_one_by_one(
+@pytest.mark.parametrize("most", [1, N * 32 * 32 // 3, 2 * N * 32 * 32 // 3, 2**30])
+def test_views_drawn_together_are_those_made_one_by_one(
     channels: int, most: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("replearn.augment.view._TOGETHER", most)
     small = EVERYTHING.model_copy(update={"size": 16})
     views = [EVERYTHING, EVERYTHING, EVERYTHING, small, View(), small]
     images = byte_images(channels)
-    together = make_views(
-        images, views, seed=7, epoch=3, index=INDEX, mean=[0.4] * channels, std=[0.25] * channels
+    mean, std = [0.4] * channels, [0.25] * channels
+    drawn = DrawnViews(
+        views, seed=7, epoch=3, index=INDEX, batch_size=N // 3, shape=images.shape[1:]
     )
-    assert len(together) == len(views)
-    for number, (view, made) in enumerate(zip(views, together, strict=True)):
-        assert torch.equal(made, view_of(images, view, INDEX, number))
-        assert made.is_contiguous()
+    for batch in range(3):
+        rows = slice(batch * N // 3, (batch + 1) * N // 3)
+        together = drawn.make(batch, images[rows], mean, std)
+        assert len(together) == len(views)
+        for number, (view, made) in enumerate(zip(views, together, strict=True)):
+            assert torch.equal(made, view_of(images[rows], view, INDEX[rows], number))
+            assert made.is_contiguous()
 
 
 @pytest.mark.parametrize("channels", [1, 3])
