@@ -90,6 +90,8 @@ def epoch_batches(
                 index=stretch,
                 batch_size=batch_size,
                 shape=data.images.shape[1:],
+                mean=data.mean,
+                std=data.std,
             )
             draws = uniforms(augmentation.seed, epoch, stretch, DRAWS_VIEW, 2)
         labels = data.labels[index] if data.labels is not None else None
@@ -97,7 +99,7 @@ def epoch_batches(
             _captions(data, index, labels, prompts) if "tokens" in needs else (None, None)
         )
         yield Batch(
-            views=views.make(place, images, data.mean, data.std),
+            views=views.make(place, images),
             index=index,
             draws=draws[place * batch_size : (place + 1) * batch_size],
             labels=labels if "labels" in needs else None,

@@ -23,11 +23,15 @@ def grayscale(images: Tensor, mask: Tensor) -> Tensor:
     check_mask(mask, n, "mask")
     if channels == 1:
         return images
-    own = torch.eye(channels, dtype=images.dtype, device=images.device)
-    maps = torch.where(mask[:, None, None], grey_weights(images, channels), own)
     # Autocast would run the product in bfloat16, which errs by more than a grey level.
     with torch.autocast(images.device.type, enabled=False):
-        return torch.bmm(maps, images.flatten(2)).view(images.shape)
+        return torch.bmm(grey_maps(mask, images), images.flatten(2)).view(images.shape)
+
+
+def grey_maps(mask: Tensor, like: Tensor) -> Tensor:
+    """`grayscale` of three channels as maps of colours [n, 3, 3], of the type of `like`."""
+    own = torch.eye(3, dtype=like.dtype, device=like.device)
+    return torch.where(mask[:, None, None], grey_weights(like, 3), own)
 
 
 def solarize(images: Tensor, threshold: float | Tensor, mask: Tensor) -> Tensor:
@@ -68,12 +72,19 @@ def normalize(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> Te
         )
     if min(std) <= 0:
         raise ValueError(f"standard deviations must be positive, not {list(std)}")
-    whole = 1.0 if images.is_floating_point() else 255.0
-    dtype = images.dtype if images.is_floating_point() else torch.float32
-    result = torch.empty(images.shape, dtype=dtype, device=images.device)
-    for source, plane, m, s in zip(images.unbind(1), result.unbind(1), mean, std, strict=True):
-        torch.mul(source, 1 / (whole * s), out=plane).sub_(m / s)
-    return result
+    x = images if images.is_floating_point() else images.to(torch.float32) / 255
+    scale, shift = normalization(mean, std, x)
+    return torch.addcmul(shift, x, scale).contiguous()
+
+
+def normalization(
+    mean: Sequence[float], std: Sequence[float], like: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Factors and summands [c, 1, 1] that normalise, of the type and on the device of `like`."""
+    scale = torch.stack([like.new_full((1, 1), 1 / s) for s in std])
+    return scale, torch.stack(
+        [like.new_full((1, 1), -m / s) for m, s in zip(mean, std, strict=True)]
+    )
 
 
 def grey_weights(like: Tensor, channels: int) -> Tensor:

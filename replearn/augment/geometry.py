@@ -12,7 +12,7 @@ from torch import Tensor
 
 from replearn.augment.checks import check_images, check_mask
 from replearn.augment.perimage import PerImage
-from replearn.augment.planes import join_planes, may_look
+from replearn.augment.planes import may_look
 
 CROP_TRIES = 10
 """Candidates a crop is chosen from, as in torchvision's RandomResizedCrop."""
@@ -52,7 +52,10 @@ def random_resized_crop(
     # Half precision can't tell the positions of pixels apart in a large image.
     wide = images.dtype == torch.float64
     boxes = boxes.to(torch.float64 if wide else torch.float32)
-    return resampled(images, crop_taps(boxes, (height, width), _pair(size), flip, antialias))
+    taps = crop_taps(boxes, (height, width), _pair(size), flip, antialias)
+    # Autocast would run products in bfloat16, which errs by more than a grey level.
+    with torch.autocast(images.device.type, enabled=False):
+        return resampled(images, taps)
 
 
 @dataclass(frozen=True)
@@ -99,18 +102,22 @@ def resampled(images: Tensor, taps: Taps) -> Tensor:
     if not images.is_floating_point():
         row_weights = row_weights * (1 / 255)
     across = _dense(taps.columns, column_weights, width).transpose(1, 2)
-    # Autocast would run the products in bfloat16, which errs by more than a grey level.
-    with torch.autocast(images.device.type, enabled=False):
-        if may_look(images) and dtype == row_weights.dtype:
-            x = _summed_rows(images.to(dtype), taps.rows, row_weights)
-            x = torch.bmm(x.view(n, channels * rows, width), across)
-            return x.view(n, channels, rows, columns)
-        down = _dense(taps.rows, row_weights.to(dtype), height)
-        # A plane per channel, so that each product sees contiguous batches of matrices.
-        planes = images.transpose(0, 1).to(dtype, memory_format=torch.contiguous_format)
-        return join_planes(
-            [torch.bmm(torch.bmm(down, plane), across) for plane in planes.contiguous()]
-        )
+    if may_look(images) and dtype == row_weights.dtype:
+        x = _summed_rows(images.to(dtype), taps.rows, row_weights)
+        x = torch.bmm(x.view(n, channels * rows, width), across)
+        return x.view(n, channels, rows, columns)
+    down = _dense(taps.rows, row_weights.to(dtype), height)
+    # A plane per channel, so that each product sees contiguous batches of matrices.
+    planes = images.transpose(0, 1).to(dtype, memory_format=torch.contiguous_format).contiguous()
+    return torch.stack([torch.bmm(torch.bmm(down, plane), across) for plane in planes], 1)
+
+
+def resized(images: Tensor, size: int | None) -> Tensor:
+    """Floating images 0–1 of size × size pixels."""
+    x = images if images.is_floating_point() else images.to(torch.float32).mul_(1 / 255)
+    if size is None or x.shape[2:] == (size, size):
+        return x
+    return F.interpolate(x, (size, size), mode="bilinear", antialias=True)
 
 
 def horizontal_flip(images: Tensor, mask: Tensor) -> Tensor:
@@ -217,13 +224,15 @@ def _taps(
     steps = torch.arange(size, dtype=dtype, device=device) + 0.5
     centres = scale * (steps if flip is None else torch.where(flip[:, None], size - steps, steps))
     first = (centres - half + 0.5).floor_()
-    # Of pixels the middles: a half more than their numbers.
-    middles = first[:, :, None] + (torch.arange(taps, dtype=dtype, device=device) + 0.5)
-    weights = (middles - centres[:, :, None]).abs_().neg_().add_(half[:, :, None]).clamp_(min=0)
-    inside = middles.clamp(min=0.5).minimum(extent[:, :, None] - 0.5)
+    # Of pixels the middles: a half more than their numbers. Taps come last once all is computed, since
+    # operations are slow over a last dimension of two.
+    middles = first + (torch.arange(taps, dtype=dtype, device=device) + 0.5)[:, None, None]
+    weights = (middles - centres).abs_().neg_().add_(half).clamp_(min=0)  # [taps, n, size]
+    inside = middles.clamp(min=0.5).minimum(extent - 0.5)
     weights.mul_(inside == middles)
-    weights.div_(weights.sum(2, keepdim=True))
-    return (inside + start[:, None, None]).long(), weights
+    weights.div_(weights.sum(0))
+    places = inside.add_(start[:, None]).long()
+    return places.movedim(0, 2).contiguous(), weights.movedim(0, 2).contiguous()
 
 
 def _dense(places: Tensor, weights: Tensor, length: int) -> Tensor:

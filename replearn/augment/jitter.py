@@ -64,7 +64,18 @@ def color_jitter(
         for values in (brightness, contrast, saturation, hue)
     ]
     steps = jitter_steps(*given, order=order.expand(n, 4), apply=apply, channels=channels)
-    return images if steps is None else jittered(images, steps)
+    if steps is None:
+        return images
+    layout = lay_out(steps, n)
+    # Autocast would run products in bfloat16, which errs by more than a grey level.
+    with torch.autocast(images.device.type, enabled=False):
+        if layout is None:
+            x = images.clone(memory_format=torch.contiguous_format)
+            jitter_in_place(x, steps, None)
+            return x
+        x = images.index_select(0, layout.shown[0])
+        jitter_in_place(x, steps.take(layout.rows), layout.counts[0])
+        return x.index_select(0, layout.back[0])
 
 
 def jitter_parameters(
@@ -96,7 +107,7 @@ def jitter_parameters(
 
 @dataclass(frozen=True)
 class JitterSteps(PerImage):
-    """What `jittered` does to each of n images of c channels.
+    """What jitter does to each of n images of c channels.
 
     A blend x → f · x + (1 − f) · t, its target t black, the mean grey or the grey image, is a map of
     colours: x → M · x + p · m, with m the image's mean colour.
@@ -143,7 +154,9 @@ def jitter_steps(
     # A list as an index would be a tensor on the host that the device has to wait for.
     own = torch.cat([order[:, :0], *(position[:, name, None] for name in factors)], 1)
     rank = (own[:, None, :] < own[:, :, None]).sum(2)  # its place among an image's blends
-    early = (own < position[:, _HUE, None]).sum(1)
+    early = torch.full_like(order[:, 0], count)
+    if hue is not None:
+        early = (own < position[:, _HUE, None]).sum(1)
     if hue is not None and not may_look(order):
         rank += count * (rank >= early[:, None])
         count *= 2
@@ -161,60 +174,74 @@ def jitter_steps(
     return JitterSteps(maps, pulls, early, hue, apply)
 
 
-def jittered(images: Tensor, steps: JitterSteps) -> Tensor:
-    """The images [n, c, h, w] of values 0–1 after their steps."""
-    count, apply = steps.maps.shape[1], steps.apply
-    if steps.hue is not None and may_look(images):
-        return _sorted(images, steps)
-    x = images.clone(memory_format=torch.contiguous_format)
-    before = count if steps.hue is None else count // 2
-    for step in range(before):
-        _blend(x, steps, step)
-    if steps.hue is not None:
-        x = _turned(x, steps.hue, None if apply is None else apply.to(x.dtype)[:, None, None])
-    for step in range(before, count):
-        _blend(x, steps, step)
-    return x
+@dataclass(frozen=True)
+class Layout:
+    """An order of the images of each batch: the most steps before hue first, those left alone last.
 
+    Whatever a step changes then lies together.
 
-def _sorted(images: Tensor, steps: JitterSteps) -> Tensor:
-    """The images laid out by how many steps they make before hue, the most first.
-
-    Those that make a step before hue are then the first so many, and those that make it afterwards the rest.
+    Attributes:
+        rows: int64 [batches · n], the rows in this order, batch after batch.
+        shown: int64 [batches, n], the same within each batch.
+        back: int64 [batches, n], the way back.
+        counts: for each batch, how many images are changed, and how many make step 0, 1, … before hue.
     """
-    rows = steps.early.argsort(descending=True, stable=True)
-    if steps.apply is not None:
-        rows = rows[steps.apply[rows]]
-    steps = steps.take(rows)
-    assert steps.hue is not None
-    numbers = torch.arange(steps.maps.shape[1])
-    early = (steps.early[:, None] > numbers).sum(0).tolist()
-    x = images.index_select(0, rows)
-    for step, count in enumerate(early):
-        _blend(x, steps, step, slice(count))
-    x = _turned(x, steps.hue)
-    for step, count in enumerate(early):
-        _blend(x, steps, step, slice(count, None))
-    return images.clone(memory_format=torch.contiguous_format).index_copy_(0, rows, x)
+
+    rows: Tensor
+    shown: Tensor
+    back: Tensor
+    counts: list[list[int]]
 
 
-def _blend(images: Tensor, steps: JitterSteps, step: int, rows: slice = slice(None)) -> None:
-    """One step of some of the images [n, c, h, w], in place: the map of colours and the clamp."""
-    chosen = images[rows]
-    colours = chosen.view(*chosen.shape[:2], chosen.shape[2] * chosen.shape[3])
-    maps = steps.maps[rows, step]
-    # Autocast would run the products in bfloat16, which errs by more than a grey level.
-    with torch.autocast(images.device.type, enabled=False):
-        if steps.pulls is None:
-            mapped = torch.bmm(maps, colours)
-        else:
-            pull = torch.bmm(steps.pulls[rows, step], colours.mean(2, keepdim=True))
-            mapped = torch.baddbmm(pull, maps, colours)
+def lay_out(steps: JitterSteps, batch_size: int) -> Layout | None:
+    """The layout of batches of so many images; None on an accelerator, where all make the same steps."""
+    if not may_look(steps.early):
+        return None
+    early = steps.early if steps.apply is None else torch.where(steps.apply, steps.early, -1)
+    batches = early.view(max(1, len(early) // max(1, batch_size)), batch_size)
+    shown = batches.argsort(dim=1, descending=True, stable=True)
+    first = torch.arange(len(batches))[:, None] * batch_size
+    numbers = torch.arange(-1, steps.maps.shape[1])
+    counts = (batches[:, :, None] > numbers).sum(1)
+    return Layout((shown + first).flatten(), shown, shown.argsort(1), counts.tolist())
+
+
+def jitter_in_place(images: Tensor, steps: JitterSteps, counts: list[int] | None) -> None:
+    """Let images [n, c, h, w] of values 0–1 make their steps.
+
+    Args:
+        images: contiguous; laid out if there are counts.
+        steps: of these images.
+        counts: of their layout, or None if all make all steps.
+    """
+    number, n = steps.maps.shape[1], len(images)
+    before = number if steps.hue is None else number // 2
+    changed, *early = counts or (n, *([n] * before), *([0] * (number - before)))
+    for step, count in enumerate(early):
+        _blend(images[:count], steps, step, slice(count))
+    if steps.hue is not None:
+        on = None if counts or steps.apply is None else steps.apply.to(images.dtype)[:, None, None]
+        _turn(images[:changed], steps.hue[:changed], on)
+    for step, count in enumerate(early):
+        _blend(images[count:changed], steps, step, slice(count, changed))
+
+
+def _blend(images: Tensor, steps: JitterSteps, step: int, rows: slice) -> None:
+    """One step of the images [n, c, h, w], which are these rows of all, in place: the map and the clamp."""
+    n, channels, height, width = images.shape
+    if n == 0:
+        return
+    colours, maps = images.view(n, channels, height * width), steps.maps[rows, step]
+    if steps.pulls is None:
+        mapped = torch.bmm(maps, colours)
+    else:
+        pull = torch.bmm(steps.pulls[rows, step], colours.mean(2, keepdim=True))
+        mapped = torch.baddbmm(pull, maps, colours)
     torch.clamp(mapped, 0, 1, out=colours)
 
 
-def _turned(images: Tensor, hue: Tensor, on: Tensor | None = None) -> Tensor:
-    """Turn the hue of coloured images [n, 3, h, w] by `hue` [n] turns where `on` [n, 1, 1] is 1.
+def _turn(images: Tensor, hue: Tensor, on: Tensor | None) -> None:
+    """Turn the hue of coloured images [n, 3, h, w] by `hue` [n] turns where `on` [n, 1, 1] is 1, in place.
 
     It is HSV without a branch, a table or a comparison. With value V (the largest channel), chroma
     C (largest less smallest) and channels scaled to r, g, b = (x − smallest) / C, the hue lies
@@ -242,4 +269,4 @@ def _turned(images: Tensor, hue: Tensor, on: Tensor | None = None) -> Tensor:
     turned = torch.addcmul(top[:, None], distance, slope[:, None], value=-1)
     if on is not None:
         turned.addcmul_(images, (1 - on)[:, None])
-    return turned.clamp_(0, 1)
+    torch.clamp(turned, 0, 1, out=images)

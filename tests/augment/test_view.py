@@ -71,17 +71,24 @@ INDEX = torch.arange(N) * 5 + 2
 def test_views_drawn_together_are_those_made_one_by_one(
     channels: int, most: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("replearn.augment.view._TOGETHER", most)
+    monkeypatch.setattr("replearn.augment.drawn._TOGETHER", most)
     small = EVERYTHING.model_copy(update={"size": 16})
     views = [EVERYTHING, EVERYTHING, EVERYTHING, small, View(), small]
     images = byte_images(channels)
     mean, std = [0.4] * channels, [0.25] * channels
     drawn = DrawnViews(
-        views, seed=7, epoch=3, index=INDEX, batch_size=N // 3, shape=images.shape[1:]
+        views,
+        seed=7,
+        epoch=3,
+        index=INDEX,
+        batch_size=N // 3,
+        shape=images.shape[1:],
+        mean=mean,
+        std=std,
     )
     for batch in range(3):
         rows = slice(batch * N // 3, (batch + 1) * N // 3)
-        together = drawn.make(batch, images[rows], mean, std)
+        together = drawn.make(batch, images[rows])
         assert len(together) == len(views)
         for number, (view, made) in enumerate(zip(views, together, strict=True)):
             assert torch.equal(made, view_of(images[rows], view, INDEX[rows], number))
