@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -18,8 +19,10 @@ from replearn.views import View
 DRAWS_VIEW = 1_000_000
 """View number under which a batch's own uniform numbers are drawn, apart from those of any real view."""
 
-_DRAWN_AHEAD = 1024
-"""Images whose views are drawn together; for more, an operation's start no longer counts."""
+_DRAWN = 1024
+"""Samples whose views are drawn at once; for more, an operation's start no longer counts."""
+_MADE_PIXELS = 2**19
+"""Pixels of the views that are made at once, of several batches if they are small."""
 
 
 @dataclass(frozen=True)
@@ -76,37 +79,61 @@ def epoch_batches(
         start: number of the first batch; those before it are passed over.
     """
     count = len(order) // batch_size
-    visited = moved(order, data.images.device)
     prompts = _prompts(data, augmentation.seed, epoch) if "tokens" in needs else None
-    together = max(1, _DRAWN_AHEAD // batch_size)
-    for number, (index, images) in enumerate(data.images.batches(order, batch_size, start), start):
-        place = (number - start) % together
+    pixels = batch_size * len(augmentation.views) * math.prod(data.images.shape[2:])
+    most = max(1, _MADE_PIXELS // pixels)
+    # They are put together from multiples of `most` on, wherever `start` is: rounding may depend on it.
+    first = start // most * most
+    last = count - (count - first) % most
+    for begin, end, together in ((first, last, most), (last, count, count - last)):
+        rows = order[begin * batch_size : end * batch_size]
+        made = _made_together(data, rows, together * batch_size, augmentation, epoch)
+        for number in range(begin, end):
+            place = (number - begin) % together
+            if place == 0:
+                indices, images_draws, all_views = next(made)
+            if number < start:
+                continue
+            own = slice(place * batch_size, (place + 1) * batch_size)
+            index = indices[own]
+            labels = data.labels[index] if data.labels is not None else None
+            captions = _captions(data, index, labels, prompts) if "tokens" in needs else None
+            tokens, caption = captions or (None, None)
+            yield Batch(
+                views=tuple(view[own] for view in all_views),
+                index=index,
+                draws=images_draws[own],
+                labels=labels if "labels" in needs else None,
+                tokens=tokens,
+                caption=caption,
+                progress=(epoch * count + number) / (epochs * count),
+            )
+
+
+def _made_together(
+    data: TrainingData, order: Tensor, size: int, augmentation: Augmentation, epoch: int
+) -> Iterator[tuple[Tensor, Tensor, tuple[Tensor, ...]]]:
+    """Index [size], draws [size, 2] and views of so many samples after the other, as `Batch` has them."""
+    if not size:
+        return
+    seed, ahead = augmentation.seed, max(1, _DRAWN // size)
+    visited = moved(order, data.images.device)
+    for number, (index, images) in enumerate(data.images.batches(order, size)):
+        place = number % ahead
         if place == 0:
-            stretch = visited[number * batch_size : min(number + together, count) * batch_size]
-            views = DrawnViews(
+            stretch = visited[number * size : (number + ahead) * size]
+            draws = uniforms(seed, epoch, stretch, DRAWS_VIEW, 2)
+            drawn = DrawnViews(
                 augmentation.views,
-                seed=augmentation.seed,
+                seed=seed,
                 epoch=epoch,
                 index=stretch,
-                batch_size=batch_size,
+                batch_size=size,
                 shape=data.images.shape[1:],
                 mean=data.mean,
                 std=data.std,
             )
-            draws = uniforms(augmentation.seed, epoch, stretch, DRAWS_VIEW, 2)
-        labels = data.labels[index] if data.labels is not None else None
-        tokens, caption = (
-            _captions(data, index, labels, prompts) if "tokens" in needs else (None, None)
-        )
-        yield Batch(
-            views=views.make(place, images),
-            index=index,
-            draws=draws[place * batch_size : (place + 1) * batch_size],
-            labels=labels if "labels" in needs else None,
-            tokens=tokens,
-            caption=caption,
-            progress=(epoch * count + number) / (epochs * count),
-        )
+        yield index, draws[place * size : (place + 1) * size], drawn.make(place, images)
 
 
 def epoch_order(
