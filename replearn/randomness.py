@@ -53,7 +53,6 @@ def uniforms(seed: int, epoch: int, index: Tensor, view: int, count: int) -> Ten
 def _mix(x: Tensor) -> Tensor:
     """Avalanche 32-bit integers held in int64 (C. Wellons' `lowbias32`, bias 0.17)."""
     x = x ^ (x >> 16)
-    x = (x * 0x7FEB352D) & _MASK
-    x = x ^ (x >> 15)
-    x = (x * 0x846CA68B) & _MASK
-    return x ^ (x >> 16)
+    x.mul_(0x7FEB352D).bitwise_and_(_MASK)
+    x.bitwise_xor_(x >> 15).mul_(0x846CA68B).bitwise_and_(_MASK)
+    return x.bitwise_xor_(x >> 16)

@@ -12,8 +12,8 @@ from torch import Tensor
 from replearn.augment.color import grayscale, grey_maps, normalization, solarize
 from replearn.augment.filters import gaussian_blur
 from replearn.augment.geometry import horizontal_flip, resampled, resized
-from replearn.augment.jitter import Layout, jitter_in_place, lay_out
-from replearn.augment.parameters import UNIFORMS, parameters
+from replearn.augment.jitter import jitter_in_place, lay_out
+from replearn.augment.parameters import UNIFORMS, jitter_of, parameters
 from replearn.randomness import uniforms
 from replearn.views import View
 
@@ -93,13 +93,11 @@ class Drawing:
         std: Sequence[float],
     ) -> None:
         self._view, self._count, self._size = view, count, count * batch_size
-        drawn = parameters(view, u, shape)
-        self._layout: Layout | None = None
-        if drawn.jitter is not None:
-            self._layout = lay_out(drawn.jitter, self._size)
-        if self._layout is not None:
-            drawn = drawn.take(self._layout.rows)
-        self._drawn = drawn
+        jitter = jitter_of(view, u, shape[0])
+        self._layout = lay_out(jitter, self._size) if jitter is not None else None
+        if jitter is not None and self._layout is not None:
+            u, jitter = u.index_select(0, self._layout.rows), jitter.take(self._layout.rows)
+        self._drawn = drawn = parameters(view, u, shape, jitter)
         self._scale, self._shift = normalization(mean, std, u)
         self._last: Tensor | None = None
         if drawn.grayscale is not None and drawn.sigma is None and drawn.solarize is None:

