@@ -19,8 +19,8 @@ from replearn.views import View
 DRAWS_VIEW = 1_000_000
 """View number under which a batch's own uniform numbers are drawn, apart from those of any real view."""
 
-_DRAWN = 1024
-"""Samples whose views are drawn at once; for more, an operation's start no longer counts."""
+_DRAWN_LINES = 2**18
+"""Rows and columns of the views that are drawn at once; for more, an operation's start no longer counts."""
 _MADE_PIXELS = 2**19
 """Pixels of the views that are made at once, of several batches if they are small."""
 
@@ -116,7 +116,9 @@ def _made_together(
     """Index [size], draws [size, 2] and views of so many samples after the other, as `Batch` has them."""
     if not size:
         return
-    seed, ahead = augmentation.seed, max(1, _DRAWN // size)
+    seed = augmentation.seed
+    lines = size * len(augmentation.views) * sum(data.images.shape[2:])
+    ahead = max(1, _DRAWN_LINES // lines)
     visited = moved(order, data.images.device)
     for number, (index, images) in enumerate(data.images.batches(order, size)):
         place = number % ahead

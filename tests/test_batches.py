@@ -42,12 +42,12 @@ def made(data: TrainingData, *, start: int = 0, needs: frozenset[str] = NEEDS) -
 
 
 @pytest.mark.parametrize("together", [1, 2, 4, 11, 100])
-@pytest.mark.parametrize("drawn", [1, 20, 1024])
+@pytest.mark.parametrize("drawn", [1, 20, 1000])
 def test_each_sample_has_its_own_views(
     together: int, drawn: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(batches, "_MADE_PIXELS", together * SIZE * len(VIEWS) * 16 * 16)
-    monkeypatch.setattr(batches, "_DRAWN", drawn)
+    monkeypatch.setattr(batches, "_DRAWN_LINES", drawn * len(VIEWS) * 32)
     data = training_data(PROMPTS)
     found = made(data)
     assert len(found) == COUNT // SIZE
