@@ -58,7 +58,7 @@ class Case:
 
 def cases(device: str, quick: bool) -> list[Case]:
     """The small encoder on grey 28×28 and colour 32×32 images; ResNet-18 on the latter."""
-    small, large = (4, 2) if quick else (60, 4) if device == "cpu" else (400, 100)
+    small, large = (4, 2) if quick else (120, 4) if device == "cpu" else (400, 100)
     batch = {"cpu": 64, "cuda": 512}[device]
     names = ("simclr", "dino") if quick else TRAINED
     grey = [Case("convnet", name, 28, 1, 128, small) for name in names]
