@@ -91,18 +91,18 @@ def epoch_batches(
         for number in range(begin, end):
             place = (number - begin) % together
             if place == 0:
-                indices, images_draws, all_views = next(made)
+                group = next(made)
             if number < start:
                 continue
             own = slice(place * batch_size, (place + 1) * batch_size)
-            index = indices[own]
+            index = group.index[own]
             labels = data.labels[index] if data.labels is not None else None
             captions = _captions(data, index, labels, prompts) if "tokens" in needs else None
             tokens, caption = captions or (None, None)
             yield Batch(
-                views=tuple(view[own] for view in all_views),
+                views=tuple(view[own] for view in group.views),
                 index=index,
-                draws=images_draws[own],
+                draws=group.draws[own],
                 labels=labels if "labels" in needs else None,
                 tokens=tokens,
                 caption=caption,
@@ -112,8 +112,8 @@ def epoch_batches(
 
 def _made_together(
     data: TrainingData, order: Tensor, size: int, augmentation: Augmentation, epoch: int
-) -> Iterator[tuple[Tensor, Tensor, tuple[Tensor, ...]]]:
-    """Index [size], draws [size, 2] and views of so many samples after the other, as `Batch` has them."""
+) -> Iterator[Batch]:
+    """Views and draws of so many samples after the other: batches without what methods need besides."""
     if not size:
         return
     seed = augmentation.seed
@@ -135,7 +135,8 @@ def _made_together(
                 mean=data.mean,
                 std=data.std,
             )
-        yield index, draws[place * size : (place + 1) * size], drawn.make(place, images)
+        own = slice(place * size, (place + 1) * size)
+        yield Batch(views=drawn.make(place, images), index=index, draws=draws[own])
 
 
 def epoch_order(

@@ -45,3 +45,12 @@ def check_parameter(values: Tensor, n: int, name: str) -> None:
     """Raise ValueError unless `values` is [n], one parameter for each image."""
     if values.shape != (n,):
         raise ValueError(f"{name} must be [{n}], one for each image, not {list(values.shape)}")
+
+
+def may_look(values: Tensor) -> bool:
+    """Whether values may decide what is computed: on a CPU, unless a graph is being traced.
+
+    There an operation can leave out the images that it leaves alone. An accelerator would have to
+    wait for the answer, and does the work for all of them in less time.
+    """
+    return values.device.type == "cpu" and not torch.compiler.is_compiling()

@@ -134,7 +134,7 @@ class Drawing:
             x = gaussian_blur(x, drawn.sigma, _kernel_size(view, x), drawn.blur)
         if drawn.solarize is not None:
             x = solarize(x, view.solarize_threshold, drawn.solarize)
-        return torch.addcmul(self._shift, x, self._scale).contiguous()
+        return torch.addcmul(self._shift, x, self._scale)
 
 
 def _alike(views: Sequence[View], most: int) -> Iterator[tuple[View, range]]:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from replearn.augment.checks import check_images, check_mask, check_parameter
-from replearn.augment.planes import join_planes, may_look
+from replearn.augment.checks import check_images, check_mask, check_parameter, may_look
 
 
 def gaussian_blur(
@@ -55,7 +54,7 @@ def gaussian_blur(
     with torch.autocast(images.device.type, enabled=False):
         planes = images.transpose(0, 1).contiguous()
         blurred = [torch.bmm(torch.bmm(down, plane), across.transpose(1, 2)) for plane in planes]
-    return join_planes(blurred)
+    return torch.stack(blurred, 1)
 
 
 def _banded(taps: Tensor, length: int) -> Tensor:

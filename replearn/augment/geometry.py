@@ -1,4 +1,4 @@
-"""Crops, resizing and flips: one box and one flip per sample, two matrix products per batch."""
+"""Crops, resizing and flips: one box and one flip per sample, two products per batch."""
 
 from __future__ import annotations
 
@@ -10,9 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from replearn.augment.checks import check_images, check_mask
+from replearn.augment.checks import check_images, check_mask, may_look
 from replearn.augment.perimage import PerImage
-from replearn.augment.planes import may_look
 
 CROP_TRIES = 10
 """Candidates a crop is chosen from, as in torchvision's RandomResizedCrop."""

@@ -7,10 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from replearn.augment.checks import check_colours, check_mask, check_parameter
+from replearn.augment.checks import check_colours, check_mask, check_parameter, may_look
 from replearn.augment.color import grey_weights
 from replearn.augment.perimage import PerImage
-from replearn.augment.planes import may_look
 from replearn.views import View
 
 JITTER_UNIFORMS = 9

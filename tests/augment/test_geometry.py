@@ -12,7 +12,7 @@ from torch import Tensor
 from torchvision.transforms import InterpolationMode, RandomResizedCrop
 from torchvision.transforms.v2 import functional as tv
 
-from replearn.augment import crop_boxes, horizontal_flip, random_resized_crop
+from replearn.augment import crop_boxes, geometry, horizontal_flip, random_resized_crop
 from replearn.augment.geometry import CROP_UNIFORMS
 
 GREY_LEVEL = 1 / 255
@@ -50,9 +50,17 @@ def torchvision_crops(
 @pytest.mark.parametrize("shape", [(28, 28), (17, 40), (96, 64)])
 @pytest.mark.parametrize("size", [(28, 28), (16, 40), (64, 64), (5, 5)])
 @pytest.mark.parametrize("antialias", [True, False])
+@pytest.mark.parametrize("by_rows", [True, False])
 def test_crops_are_torchvisions(
-    channels: int, shape: tuple[int, int], size: tuple[int, int], antialias: bool
+    channels: int,
+    shape: tuple[int, int],
+    size: tuple[int, int],
+    antialias: bool,
+    by_rows: bool,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    """A CPU adds up rows of pixels; an accelerator multiplies matrices."""
+    monkeypatch.setattr(geometry, "may_look", lambda values: by_rows)
     generator = torch.Generator().manual_seed(0)
     images = torch.rand(40, channels, *shape, generator=generator)
     boxes = random_boxes(40, *shape, generator)
