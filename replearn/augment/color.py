@@ -66,21 +66,25 @@ def normalize(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> Te
         ValueError: if there are not c of each, or a standard deviation is not positive.
     """
     channels = check_images(images, integers=True)[1]
+    x = images if images.is_floating_point() else images.to(torch.float32) / 255
+    scale, shift = normalization(mean, std, channels, x)
+    return torch.addcmul(shift, x, scale).contiguous()
+
+
+def normalization(
+    mean: Sequence[float], std: Sequence[float], channels: int, like: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Factors and summands [c, 1, 1] that normalise, of the type and on the device of `like`.
+
+    Raises:
+        ValueError: if there are not c of each, or a standard deviation is not positive.
+    """
     if len(mean) != channels or len(std) != channels:
         raise ValueError(
             f"{channels} channels need as many means and deviations, not {len(mean)}, {len(std)}"
         )
     if min(std) <= 0:
         raise ValueError(f"standard deviations must be positive, not {list(std)}")
-    x = images if images.is_floating_point() else images.to(torch.float32) / 255
-    scale, shift = normalization(mean, std, x)
-    return torch.addcmul(shift, x, scale).contiguous()
-
-
-def normalization(
-    mean: Sequence[float], std: Sequence[float], like: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Factors and summands [c, 1, 1] that normalise, of the type and on the device of `like`."""
     scale = torch.stack([like.new_full((1, 1), 1 / s) for s in std])
     return scale, torch.stack(
         [like.new_full((1, 1), -m / s) for m, s in zip(mean, std, strict=True)]

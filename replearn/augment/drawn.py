@@ -98,7 +98,7 @@ class Drawing:
         if jitter is not None and self._layout is not None:
             u, jitter = u.index_select(0, self._layout.rows), jitter.take(self._layout.rows)
         self._drawn = drawn = parameters(view, u, shape, jitter)
-        self._scale, self._shift = normalization(mean, std, u)
+        self._scale, self._shift = normalization(mean, std, shape[0], u)
         self._last: Tensor | None = None
         if drawn.grayscale is not None and drawn.sigma is None and drawn.solarize is None:
             self._last = grey_maps(drawn.grayscale, u) * self._scale[:, :, 0]

@@ -238,4 +238,6 @@ def test_wrong_arguments() -> None:
     with pytest.raises(ValueError, match="1 or 3 channels"):
         view_of(images[:, :2], EVERYTHING, INDEX)
     with pytest.raises(ValueError, match="3 channels need as many"):
+        make_view(images, View(), seed=0, epoch=0, index=INDEX, number=0, mean=[0.5], std=[0.5])
+    with pytest.raises(ValueError, match="3 channels need as many"):
         clean(images, None, [0.5], [0.5])
