@@ -5,13 +5,14 @@ Three things make a path over many penalties cheap:
   c_k Λ_j + λ, with Λ the variances and c_k the mean of p_k (1 − p_k). It scales every step.
 - Two penalties differ in the known quadratic term alone, so the curvature pairs that L-BFGS has
   gathered stay valid when that term is exchanged.
-- Classes are the first dimension of every array, which makes softmax and both products fast.
+- Classes are the first dimension of every array, which makes softmax and both products fast, and the
+  pairs act through a few matrix products, however many they are.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -67,7 +68,8 @@ class Problem:
         """Where a minimisation begins: given weights, or zero."""
         if weight is None:
             weight = self.variances.new_zeros(self.classes, len(self.variances))
-        return Solution(self.evaluate(weight))
+        none = weight.new_empty(0, weight.numel())
+        return Solution(self.evaluate(weight), Pairs(none, none))
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,14 +84,18 @@ class Point:
 
 @dataclass(frozen=True, slots=True)
 class Pairs:
-    """Steps and the changes of the unpenalised gradient over them, oldest first."""
+    """Steps and the changes of the unpenalised gradient over them [m, weights], oldest first."""
 
-    steps: tuple[Tensor, ...] = ()
-    changes: tuple[Tensor, ...] = ()
+    steps: Tensor
+    changes: Tensor
 
     def with_pair(self, step: Tensor, change: Tensor) -> Pairs:
         """One more pair; the oldest beyond `MEMORY` are forgotten."""
-        return Pairs((*self.steps, step)[-MEMORY:], (*self.changes, change)[-MEMORY:])
+        kept = slice(max(0, len(self.steps) + 1 - MEMORY), None)
+        return Pairs(
+            torch.cat([self.steps[kept], step.reshape(1, -1)]),
+            torch.cat([self.changes[kept], change.reshape(1, -1)]),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +103,7 @@ class Solution:
     """A minimum, and what helps to find the next one."""
 
     point: Point
-    pairs: Pairs = field(default_factory=Pairs)
+    pairs: Pairs
     iterations: int = 0
 
     @property
@@ -134,7 +140,7 @@ def minimise(
     diagonal = point.spread[:, None] * problem.variances + ridge + 1e-12
     while iterations < max_iterations:
         gradient = point.gradient + ridge * point.weight
-        direction = _descent(gradient, pairs, ridge, diagonal)
+        direction = inverse_hessian_product(gradient, pairs, ridge, diagonal)
         decrement = float((gradient * direction).sum()) / 2
         goal = tolerance * min(value, max(reference - value, decrement))
         if decrement <= max(goal, NOISE * problem.epsilon * value):
@@ -172,25 +178,33 @@ def rotation(rows: Tensor) -> Tensor:
     return directions
 
 
+def inverse_hessian_product(
+    gradient: Tensor, pairs: Pairs, ridge: Tensor, diagonal: Tensor
+) -> Tensor:
+    """H · gradient, H the inverse Hessian by L-BFGS (Byrd, Nocedal & Schnabel, 1994, theorem 2.2).
+
+    With steps S, changes Y, R the upper triangle of S Yᵀ and D its diagonal, H is
+    γ diag⁻¹ + Sᵀ R⁻ᵀ (D + γ Y diag⁻¹ Yᵀ) R⁻¹ S − γ Sᵀ R⁻ᵀ Y diag⁻¹ − γ diag⁻¹ Yᵀ R⁻¹ S.
+    """
+    steps = pairs.steps
+    preconditioned = gradient / diagonal
+    if not len(steps):
+        return preconditioned
+    changes = pairs.changes + ridge.expand_as(gradient).reshape(-1) * steps
+    scaled = changes / diagonal.reshape(-1)
+    triangle, squares = (steps @ changes.T).triu(), changes @ scaled.T
+    curvature = triangle.diagonal()
+    scale = curvature[-1] / squares[-1, -1]
+    inner = torch.linalg.solve_triangular(triangle, steps @ gradient.reshape(-1, 1), upper=True)
+    outer = torch.linalg.solve_triangular(
+        triangle.T,
+        curvature[:, None] * inner
+        + scale * (squares @ inner - changes @ preconditioned.reshape(-1, 1)),
+        upper=False,
+    )
+    combined: Tensor = steps.T @ outer - scale * (scaled.T @ inner)
+    return scale * preconditioned + combined.view_as(gradient)
+
+
 def _objective(point: Point, ridge: Tensor) -> float:
     return point.loss + 0.5 * float((ridge * point.weight * point.weight).sum())
-
-
-def _descent(gradient: Tensor, pairs: Pairs, ridge: Tensor, diagonal: Tensor) -> Tensor:
-    """H · gradient by the two-loop recursion (Nocedal & Wright, algorithm 7.4)."""
-    result = gradient.clone()
-    history = []
-    for step, change in zip(reversed(pairs.steps), reversed(pairs.changes), strict=True):
-        full = change + ridge * step
-        inverse = 1 / (step * full).sum()
-        share = (step * result).sum() * inverse
-        result -= share * full
-        history.append((step, full, inverse, share))
-    scale: Tensor | float = 1.0
-    if history:
-        _, full, inverse, _ = history[0]
-        scale = 1 / (inverse * (full * full / diagonal).sum())
-    result = scale * result / diagonal
-    for step, full, inverse, share in reversed(history):
-        result += (share - (full * result).sum() * inverse) * step
-    return result
