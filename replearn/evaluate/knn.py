@@ -9,6 +9,9 @@ from torch import Tensor
 BUDGET = 2**25
 """Similarities held at once: 128 MB in single precision."""
 
+GROUP = 8
+"""Columns of which the largest stands for all, where the k largest are few of the columns."""
+
 ONE_VOTE = 2**40
 """The nearest neighbour's vote as an integer."""
 
@@ -115,7 +118,7 @@ def vote(
 def most_similar(similarity: Tensor, k: int) -> tuple[Tensor, Tensor]:
     """The k largest of each row of [m, n], ordered by value, then by index."""
     wider = min(k + 1, similarity.shape[1])
-    value, index = similarity.topk(wider, dim=1)
+    value, index = _largest(similarity, wider)
     if wider > k:
         # topk may keep any of several equal values at the last place.
         shared = (value[:, k - 1] == value[:, k]).nonzero()[:, 0]
@@ -126,6 +129,26 @@ def most_similar(similarity: Tensor, k: int) -> tuple[Tensor, Tensor]:
     index, order = index.sort(dim=1)
     value, order = value.gather(1, order).sort(dim=1, descending=True, stable=True)
     return value, index.gather(1, order)
+
+
+def _largest(similarity: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """`similarity.topk(k)`, but by way of the k groups with the largest maxima, which must hold them.
+
+    Column j's group of g is j, j + g, j + 2g, …; the last few columns are in none.
+    """
+    columns = similarity.shape[1]
+    groups = columns // GROUP
+    if groups < 4 * k:
+        return similarity.topk(k, dim=1)
+    grouped = similarity[:, : groups * GROUP].unflatten(1, (GROUP, groups))
+    chosen = grouped.amax(1).topk(k, dim=1, sorted=False)[1]
+    member = torch.arange(GROUP, device=similarity.device)[:, None] * groups
+    rest = torch.arange(groups * GROUP, columns, device=similarity.device)
+    candidate = torch.cat(
+        [(chosen[:, None] + member).flatten(1), rest.expand(len(chosen), -1)], dim=1
+    )
+    value, place = similarity.gather(1, candidate).topk(k, dim=1)
+    return value, candidate.gather(1, place)
 
 
 def _lowest_of_equals(similarity: Tensor, last: Tensor, k: int) -> Tensor:

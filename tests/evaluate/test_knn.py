@@ -10,7 +10,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from torch import Tensor
 
 from replearn.evaluate import knn
-from replearn.evaluate.knn import knn_predict, neighbours, vote
+from replearn.evaluate.knn import knn_predict, most_similar, neighbours, vote
 from tests.evaluate.digits import pixels
 
 
@@ -89,6 +89,27 @@ def test_ties_at_the_last_place_go_to_the_lowest_rows() -> None:
     assert index.tolist() == [[1, 2]]
     _, index = neighbours(bank, torch.tensor([[4.0, 0.0]]), 5)
     assert index.tolist() == [[1, 2, 4, 5, 0]]
+
+
+@given(
+    columns=st.integers(1, 400),
+    k=st.integers(1, 12),
+    values=st.integers(1, 300),
+    seed=st.integers(0, 1000),
+)
+@settings(deadline=None)
+def test_the_most_similar_are_those_of_a_stable_sort(
+    columns: int, k: int, values: int, seed: int
+) -> None:
+    """Few values make many ties; many columns for a k are looked at in groups."""
+    random = torch.Generator().manual_seed(seed)
+    similarity = torch.randint(values, (3, columns), generator=random) / values
+    similarity[0, columns // 2 :] = -torch.inf
+    k = min(k, columns)
+    value, index = similarity.sort(dim=1, descending=True, stable=True)
+    found = most_similar(similarity, k)
+    assert torch.equal(found[0], value[:, :k])
+    assert torch.equal(found[1], index[:, :k])
 
 
 def test_equal_votes_are_equal_in_whatever_order_they_are_added() -> None:
