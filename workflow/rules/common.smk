@@ -3,6 +3,7 @@
 import os
 import sys
 from functools import wraps
+from inspect import signature
 from pathlib import Path
 
 # Jobs run the very code that planned them, with the Python that runs Snakemake unless a rule's
@@ -53,6 +54,8 @@ def told(function):
             print(f"error: {error}", file=sys.stderr)
             sys.exit(2)
 
+    # Snakemake asks for it several times for each job, and working it out is slow.
+    telling.__signature__ = signature(function)
     return telling
 
 
