@@ -38,7 +38,7 @@ class LinearProtocol(Protocol):
     """Multinomial logistic regression on frozen features, strength chosen on validation."""
 
     name: Literal["linear"] = "linear"
-    version: Literal[2] = 2
+    version: Literal[3] = 3
     strength_low: Positive = 1e-6
     """Smallest inverse regularisation C, of C · Σ cross-entropy + ½ ‖W‖² (scikit-learn's C)."""
     strength_high: Positive = 1e5

@@ -137,7 +137,7 @@ def test_files_name_run_protocol_and_provenance(found: dict[str, Any]) -> None:
         assert content["schema"] == 1
         assert content["run"] == RUN
         assert content["protocol"]["name"] == name
-        assert content["protocol"]["version"] == (2 if name in ("linear", "collapse") else 1)
+        assert content["protocol"]["version"] == {"linear": 3, "collapse": 2}.get(name, 1)
         assert content["provenance"]["wall_seconds"] >= 0
     assert found["knn"]["protocol"]["bank"].startswith("train + validation")
 
