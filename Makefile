@@ -25,7 +25,7 @@ ifneq ($(shell cat $(STAMP) 2>/dev/null),$(CURDIR))
 .PHONY: $(STAMP)
 endif
 
-.PHONY: help env report claims test test-all test-faults test-slurm peers bench lint format lock clean
+.PHONY: help env report claims test test-all test-faults test-gpu test-slurm peers bench lint format lock clean
 
 help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -47,10 +47,13 @@ test: $(STAMP) ## the tests that everyone runs before a commit
 test-all: $(STAMP) ## all tests but those with Slurm: slow ones, accidents, pages in Chromium (from Debian, as root)
 	@command -v chromium chromium-browser google-chrome >/dev/null || \
 	  { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends chromium; }
-	@pytest -n $(WORKERS) -m 'not slurm'
+	@pytest -n $(WORKERS) -m 'not slurm and not gpu'
 
 test-faults: $(STAMP) ## kills, full disks, broken servers and other accidents, about half an hour
 	@pytest -n $(WORKERS) -m faults
+
+test-gpu: $(STAMP) ## what only a graphics card can show, on this machine's
+	@pytest -m gpu
 
 test-slurm: $(STAMP) ## the Slurm profile against a real Slurm on this machine; installs it from Debian, as root
 	@missing=(); for tool in slurmctld slurmd munged; do command -v $$tool >/dev/null || missing+=($$tool); done; \

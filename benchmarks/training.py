@@ -18,6 +18,7 @@ from functools import partial
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from benchmarks.harness import Row, Table, one_by_one, options, run
 from benchmarks.pairs import abba, paired_ratio, seconds
@@ -58,7 +59,7 @@ class Case:
 
 def cases(device: str, quick: bool) -> list[Case]:
     """The small encoder on grey 28×28 and colour 32×32 images; ResNet-18 on the latter."""
-    small, large = (4, 2) if quick else (120, 4) if device == "cpu" else (400, 100)
+    small, large = (4, 2) if quick else (120, 4) if device == "cpu" else (2000, 1000)
     batch = {"cpu": 64, "cuda": 512}[device]
     names = ("simclr", "dino") if quick else TRAINED
     grey = [Case("convnet", name, 28, 1, 128, small) for name in names]
@@ -105,17 +106,20 @@ def manifest(case: Case) -> Manifest:
 
 def random_data(case: Case, device: str) -> TrainingData:
     """Random images, labels and prompts on the device."""
-    random = torch.Generator().manual_seed(0)
+    random = torch.Generator(device).manual_seed(0)
+
+    def drawn(low: int, high: int, *shape: int, dtype: torch.dtype = torch.int64) -> Tensor:
+        return torch.randint(low, high, shape, generator=random, dtype=dtype, device=device)
+
     count = case.batch_size * case.steps
-    shape = (count, case.channels, case.size, case.size)
     return TrainingData(
         images=ResidentImages(
-            torch.randint(256, shape, generator=random, dtype=torch.uint8).to(device)
+            drawn(0, 256, count, case.channels, case.size, case.size, dtype=torch.uint8)
         ),
         mean=(0.5,) * case.channels,
         std=(0.25,) * case.channels,
-        labels=torch.randint(CLASSES, (count,), generator=random).to(device),
-        tokens=torch.randint(1, 400, (CLASSES, 4, 16), generator=random).to(device),
+        labels=drawn(0, CLASSES, count),
+        tokens=drawn(1, 400, CLASSES, 4, 16),
     )
 
 
@@ -130,7 +134,8 @@ class Contest:
         self.method: Method = self.engine.settle(build_method(config, manifest(case)), device)
         self.data = random_data(case, device)
         self.budget = training_budget(config, device)
-        self.augmentation = Augmentation(config.views, 0)
+        compiled = self.engine.compiles_views(device)
+        self.augmentation = Augmentation(config.views, 0, compiled=compiled)
         self.optimizer = training_optimizer(config, self.method, lr=1e-4, fused=self.engine.fast)
         self.loss_of = self.engine.loss_of(self.method.train())
         self.batches = self._batches(case)

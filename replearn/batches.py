@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from replearn import distributed
-from replearn.augment import DrawnViews
+from replearn.augment import DrawnViews, capacity
 from replearn.images import TrainingImages, moved
 from replearn.methods.base import Batch
 from replearn.randomness import uniforms
@@ -20,9 +20,9 @@ DRAWS_VIEW = 1_000_000
 """View number under which a batch's own uniform numbers are drawn, apart from those of any real view."""
 
 _DRAWN_LINES = 2**18
-"""Rows and columns of the views that are drawn at once; for more, an operation's start no longer counts."""
+"""Rows and columns of the views that a CPU draws at once; for more, an operation's start counts little."""
 _MADE_PIXELS = 2**19
-"""Pixels of the views that are made at once, of several batches if they are small."""
+"""Pixels of the views that a CPU makes at once, of several batches if they are small."""
 
 
 @dataclass(frozen=True)
@@ -49,10 +49,11 @@ class TrainingData:
 
 @dataclass(frozen=True, slots=True)
 class Augmentation:
-    """The views of a run and the seed that their parameters derive from."""
+    """The views of a run, the seed that their parameters derive from, and whether torch compiles them."""
 
     views: tuple[View, ...]
     seed: int
+    compiled: bool = False
 
 
 def epoch_batches(
@@ -81,7 +82,9 @@ def epoch_batches(
     count = len(order) // batch_size
     prompts = _prompts(data, augmentation.seed, epoch) if "tokens" in needs else None
     pixels = batch_size * len(augmentation.views) * math.prod(data.images.shape[2:])
-    most = max(1, _MADE_PIXELS // pixels)
+    # Each size of batch is compiled for itself, and compiled operations are few.
+    scale = 1 if augmentation.compiled else capacity(data.images.device)
+    most = max(1, scale * _MADE_PIXELS // pixels)
     # They are put together from multiples of `most` on, wherever `start` is: rounding may depend on it.
     first = start // most * most
     last = count - (count - first) % most
@@ -118,7 +121,7 @@ def _made_together(
         return
     seed = augmentation.seed
     lines = size * len(augmentation.views) * sum(data.images.shape[2:])
-    ahead = max(1, _DRAWN_LINES // lines)
+    ahead = max(1, capacity(data.images.device) * _DRAWN_LINES // lines)
     visited = moved(order, data.images.device)
     for number, (index, images) in enumerate(data.images.batches(order, size)):
         place = number % ahead
@@ -134,6 +137,7 @@ def _made_together(
                 shape=data.images.shape[1:],
                 mean=data.mean,
                 std=data.std,
+                compiled=augmentation.compiled,
             )
         own = slice(place * size, (place + 1) * size)
         yield Batch(views=drawn.make(place, images), index=index, draws=draws[own])

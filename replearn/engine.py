@@ -36,6 +36,10 @@ class Engine:
         layout = torch.channels_last if self.fast else torch.contiguous_format
         return method.to(device=device, memory_format=layout)  # type: ignore[call-overload,no-any-return]
 
+    def compiles_views(self, device: str) -> bool:
+        """Whether the views are compiled too: on a GPU, which has no cheaper way to leave operations out."""
+        return self.compile != "off" and device == "cuda"
+
     def loss_of(self, method: Method) -> Callable[[Batch], Loss]:
         """The method's loss as this engine computes it; its backward averages the gradients of all ranks."""
         module: nn.Module = _LossModule(method)

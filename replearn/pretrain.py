@@ -89,7 +89,9 @@ def pretrain(
                 data,
                 training_optimizer(config, method, lr=budget.lr, fused=engine.fast),
                 budget=budget,
-                augmentation=Augmentation(config.views, config.seed),
+                augmentation=Augmentation(
+                    config.views, config.seed, compiled=engine.compiles_views(device)
+                ),
                 checkpoint=Checkpoint(layout.state / "checkpoint.safetensors", config.key),
                 history=history,
                 on_epoch=lambda epoch: monitor.look(method, epoch),

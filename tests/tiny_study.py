@@ -55,13 +55,13 @@ def run_of(study: Plan, method: str) -> PlannedRun:
     return next(run for run in study.runs if run.config.method == method)
 
 
-def run_once(study: Plan, method: str, root: Path, **change: Any) -> RunLayout:
+def run_once(study: Plan, method: str, root: Path, device: str = "cpu", **change: Any) -> RunLayout:
     run = run_of(study, method)
     layout = RunLayout(root, "f", "e")
     config = run.config.model_copy(update=change)
     torch.set_num_threads(1)
     dataset = open_prepared(study.datasets["digits"].directory)
-    pretrain(config, dataset, layout, "cpu", run.teacher)
+    pretrain(config, dataset, layout, device, run.teacher)
     return layout
 
 

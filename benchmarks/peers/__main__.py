@@ -80,11 +80,33 @@ def main() -> None:
         "--encoder", nargs="+", choices=ENCODERS, help="both if absent; with --quick the convnet"
     )
     parser.add_argument("--rounds", type=int, help="rounds of A B B A")
+    parser.add_argument("--train", type=int, help="training images")
+    parser.add_argument("--seconds", type=float, help="to time in each run")
+    parser.add_argument(
+        "--workers",
+        type=int,
+        help="lightly's loader processes at parity; the best in a first look if absent",
+    )
     parser.add_argument(
         "--to-knn", type=float, metavar="ACCURACY", help="time to this kNN accuracy instead"
     )
     parser.add_argument("--epochs", type=int, default=200, help="with --to-knn: at most so many")
     parser.add_argument("--batch-size", type=int, default=512, help="with --to-knn: replearn's")
+    parser.add_argument(
+        "--every", type=int, default=1, help="with --to-knn: epochs between two looks at it"
+    )
+    parser.add_argument(
+        "--recipe",
+        choices=["own", "lightly"],
+        default="own",
+        help="with --to-knn: what replearn trains with",
+    )
+    parser.add_argument(
+        "--only-ours", action="store_true", help="with --to-knn: do not train lightly beside it"
+    )
+    parser.add_argument(
+        "--compile", choices=["off", "kernels", "graphs"], default="off", help="of replearn's steps"
+    )
     chosen = parser.parse_args()
     name = "peers" if chosen.to_knn is None else "peers-to-knn"
     run(name, chosen, measure, peers=("lightly", "pytorch_lightning"))
@@ -98,11 +120,16 @@ def measure(chosen: argparse.Namespace) -> Sequence[Table]:
     shipped = Table("As shipped: lightly's CIFAR-10 script, and the same recipe as a study's run")
     for encoder in chosen.encoder or (ENCODERS[1:] if chosen.quick else ENCODERS):
         size = QUICK if chosen.quick else SIZES[chosen.device, encoder]
-        size = replace(size, rounds=chosen.rounds or size.rounds)
+        size = replace(
+            size,
+            rounds=chosen.rounds or size.rounds,
+            train=chosen.train or size.train,
+            seconds=size.seconds if chosen.seconds is None else chosen.seconds,
+        )
         with tempfile.TemporaryDirectory() as folder:
             task = laid_out(Path(folder), chosen, encoder, size)
             notes = in_fresh_process("benchmarks.peers.gate:notes", task=task.as_dict())
-            parity.rows.append(at_parity(task, size))
+            parity.rows.append(at_parity(task, size, chosen.workers))
             parity.notes.extend(notes)
             if encoder == "resnet18":
                 task = replace(task, batch_size=min(SHIPPED_BATCH, size.batch_size))
@@ -125,12 +152,14 @@ def laid_out(folder: Path, chosen: argparse.Namespace, encoder: str, size: Size)
         epochs=2,
         device=chosen.device,
         threads=chosen.threads or 0,
+        compile=chosen.compile,
     )
 
 
-def at_parity(task: Task, size: Size) -> Row:
-    """Both with equal parts; lightly with the number of workers that suits it best."""
+def at_parity(task: Task, size: Size, workers: int | None) -> Row:
+    """Both with equal parts; lightly with as many workers, or with the number that suits it best."""
     tried = candidates(len(os.sched_getaffinity(0))) if size.seconds else [1]
+    tried = tried if workers is None else [workers]
     loads = [replace(task, workers=workers) for workers in tried]
     found = first_looks([(THEIRS, load) for load in loads] + [(OURS, task)], size)
     fastest = max(range(len(tried)), key=lambda place: found[place])
@@ -220,17 +249,21 @@ def to_knn(chosen: argparse.Namespace) -> Table:
             epochs=chosen.epochs,
             device=chosen.device,
             threads=chosen.threads or 0,
+            compile=chosen.compile,
         )
         theirs = replace(ours, batch_size=SHIPPED_BATCH, workers=SHIPPED_WORKERS)
         if chosen.quick:
             ours, theirs = (replace(task, batch_size=32) for task in (ours, theirs))
         sides = (("replearn", "our_curve", ours), ("lightly", "their_curve", theirs))
+        sides = sides[:1] if chosen.only_ours else sides
         curves = {
             name: in_fresh_process(
                 f"benchmarks.peers.knn:{function}",
                 show=not chosen.quick,
                 task=task.as_dict(),
                 target=target,
+                every=chosen.every,
+                **({"equal": chosen.recipe == "lightly"} if name == "replearn" else {}),
             )
             for name, function, task in sides
         }
@@ -245,15 +278,17 @@ def race(curves: dict[str, list[list[float]]], target: float) -> Table:
     table.rows.append(Row("epochs", {n: end[0] for n, end in ends.items()}, "epochs"))
     best = {name: max(point[2] for point in curve) for name, curve in curves.items()}
     table.rows.append(Row("best accuracy", best, ""))
-    if all(accuracy >= target for accuracy in best.values()):
+    if len(curves) == 2 and all(accuracy >= target for accuracy in best.values()):
         ratio = paired_ratio([ends["lightly"][1]], [ends["replearn"][1]])
         table.rows[0] = replace(table.rows[0], case="time to the accuracy", ratio=ratio)
     else:
         late = [name for name, accuracy in best.items() if accuracy < target]
-        table.notes.append(f"not reached by {' and '.join(late)}; no ratio")
-    table.notes.append(
-        "each side with its own recipe; kNN with 200 neighbours and temperature 0.1, after each epoch"
-    )
+        if late:
+            table.notes.append(f"not reached by {' and '.join(late)}; no ratio")
+    table.notes.append("kNN with 200 neighbours and temperature 0.1 on the test images")
+    for name, curve in curves.items():
+        points = ", ".join(f"{epoch}: {accuracy:.2%}" for epoch, _, accuracy in curve)
+        table.notes.append(f"{name}, accuracy after so many epochs: {points}")
     return table
 
 

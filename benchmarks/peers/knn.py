@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -37,6 +38,8 @@ class Watch:
         device: of the model.
         mean, std: with which the model's images are normalised.
         target: accuracy at which `Reached` is raised.
+        every: epochs between two looks; the last epoch has one in any case.
+        epochs: of the training.
         curve: (epoch, seconds of training so far, accuracy).
     """
 
@@ -45,6 +48,8 @@ class Watch:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     target: float
+    every: int
+    epochs: int
     curve: list[tuple[int, float, float]] = field(default_factory=list)
     resumed: float = 0.0
     trained: float = 0.0
@@ -55,9 +60,15 @@ class Watch:
         self.resumed = self._now()
 
     def look(self, encoder: nn.Module, epoch: int) -> None:
-        """Measure the encoder after `epoch` epochs."""
+        """Measure the encoder after `epoch` epochs, if it is time to."""
+        if epoch % self.every and epoch != self.epochs:
+            return
         self.trained += self._now() - self.resumed
         self.curve.append((epoch, self.trained, self.accuracy(encoder)))
+        print(
+            f"epoch {epoch}: kNN {self.curve[-1][2]:.2%} after {self.trained:.1f} s of training",
+            file=sys.stderr,
+        )
         if self.curve[-1][2] >= self.target:
             raise Reached
         self.resumed = self._now()
@@ -98,9 +109,18 @@ class Watch:
         return time.perf_counter()
 
 
-def our_curve(task: dict[str, Any], target: float) -> list[tuple[int, float, float]]:
-    """replearn's own recipe: accuracy over training time, until `target` or the last epoch."""
-    from benchmarks.peers.ours import planned
+def our_curve(
+    task: dict[str, Any], target: float, every: int, equal: bool
+) -> list[tuple[int, float, float]]:
+    """replearn's accuracy over training time, until `target` or the last epoch.
+
+    Args:
+        task: what to train.
+        target: accuracy.
+        every: epochs between two looks.
+        equal: with lightly's recipe instead of its own.
+    """
+    from benchmarks.peers.ours import equal_parts, planned
     from replearn import pretrain
     from replearn.methods.base import Method
 
@@ -108,7 +128,8 @@ def our_curve(task: dict[str, Any], target: float) -> list[tuple[int, float, flo
     limit_threads(wanted.threads)
     keep_freed_memory()  # as the `replearn` command does
     data = open_prepared(wanted.prepared)
-    watch = Watch(data, wanted.device, data.manifest.mean, data.manifest.std, target)
+    manifest = data.manifest
+    watch = Watch(data, wanted.device, manifest.mean, manifest.std, target, every, wanted.epochs)
 
     class Monitor:
         """Stands where a run looks at itself between epochs."""
@@ -125,19 +146,20 @@ def our_curve(task: dict[str, Any], target: float) -> list[tuple[int, float, flo
 
     pretrain.build_monitor = build_monitor  # type: ignore[assignment]
     with tempfile.TemporaryDirectory() as results:
-        run = planned(wanted, Path(results), {}, "auto")
+        run = planned(wanted, Path(results), equal_parts(wanted) if equal else {}, "auto")
         _until_reached(
             lambda: pretrain.pretrain(run.config, data, run.layout, wanted.device),
         )
     return watch.curve
 
 
-def their_curve(task: dict[str, Any], target: float) -> list[tuple[int, float, float]]:
+def their_curve(task: dict[str, Any], target: float, every: int) -> list[tuple[int, float, float]]:
     """lightly's recipe for CIFAR-10, likewise."""
     from benchmarks.peers.theirs import fit
 
     wanted = Task(**task)
-    watch = Watch(open_prepared(wanted.prepared), wanted.device, MEAN, STD, target)
+    data = open_prepared(wanted.prepared)
+    watch = Watch(data, wanted.device, MEAN, STD, target, every, wanted.epochs)
     _until_reached(lambda: fit(wanted, watch.look, watch.start))
     return watch.curve
 

@@ -38,6 +38,7 @@ def planned(task: Task, results: Path, method: dict[str, Any], precision: str) -
                 "epochs": task.epochs,
                 "batch_size": task.batch_size,
                 "precision": precision,
+                "compile": task.compile,
                 "monitor": {"epochs": 0},
             },
             "results": str(results),

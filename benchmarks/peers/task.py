@@ -50,6 +50,7 @@ class Task:
         device: "cpu" or "cuda".
         threads: CPU threads of the main process; 0 leaves the default.
         workers: of lightly's DataLoader.
+        compile: of replearn's engine.
     """
 
     images: str
@@ -61,6 +62,7 @@ class Task:
     device: str
     threads: int = 0
     workers: int = 0
+    compile: str = "off"
 
     @property
     def lr(self) -> float:

@@ -6,7 +6,7 @@ Every operation takes its parameters explicitly; `make_view` and `DrawnViews` dr
 from __future__ import annotations
 
 from replearn.augment.color import grayscale, normalize, solarize
-from replearn.augment.drawn import DrawnViews
+from replearn.augment.drawn import DrawnViews, capacity
 from replearn.augment.filters import gaussian_blur
 from replearn.augment.geometry import crop_boxes, horizontal_flip, random_resized_crop
 from replearn.augment.jitter import color_jitter, jitter_parameters
@@ -16,6 +16,7 @@ from replearn.augment.view import clean, draw, make_view, pixels
 __all__ = [
     "UNIFORMS",
     "DrawnViews",
+    "capacity",
     "clean",
     "color_jitter",
     "crop_boxes",

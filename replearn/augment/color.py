@@ -7,7 +7,13 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from replearn.augment.checks import check_colours, check_images, check_mask, check_parameter
+from replearn.augment.checks import (
+    check_colours,
+    check_images,
+    check_mask,
+    check_parameter,
+    may_look,
+)
 
 GREY = (0.2989, 0.587, 0.114)
 """Weights of red, green and blue in grey (ITU-R BT.601, rounded as in torchvision)."""
@@ -23,9 +29,29 @@ def grayscale(images: Tensor, mask: Tensor) -> Tensor:
     check_mask(mask, n, "mask")
     if channels == 1:
         return images
+    return mapped(grey_maps(mask, images), images.flatten(2)).view(images.shape)
+
+
+def mapped(maps: Tensor, colours: Tensor, shift: Tensor | None = None) -> Tensor:
+    """maps · colours + shift, a map of colours for each image.
+
+    Args:
+        maps: [n, k, c].
+        colours: [n, c, pixels].
+        shift: broadcast to the result [n, k, pixels]; absent: none.
+    """
     # Autocast would run the product in bfloat16, which errs by more than a grey level.
-    with torch.autocast(images.device.type, enabled=False):
-        return torch.bmm(grey_maps(mask, images), images.flatten(2)).view(images.shape)
+    with torch.autocast(colours.device.type, enabled=False):
+        if may_look(colours):
+            if shift is None:
+                return torch.bmm(maps, colours)
+            return torch.baddbmm(shift, maps, colours)
+        # Products of so small matrices are slow on a GPU, and a compiler fuses them with nothing.
+        first, *others = zip(maps.split(1, 2), colours.split(1, 1), strict=True)
+        total = first[0] * first[1] if shift is None else torch.addcmul(shift, *first)
+        for one, channel in others:
+            total = torch.addcmul(total, one, channel)
+        return total
 
 
 def grey_maps(mask: Tensor, like: Tensor) -> Tensor:

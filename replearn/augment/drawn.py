@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache, partial
 from itertools import groupby
 
 import torch
 from torch import Tensor
 
-from replearn.augment.color import grayscale, grey_maps, normalization, solarize
+from replearn.augment.color import grayscale, grey_maps, mapped, normalization, solarize
 from replearn.augment.filters import gaussian_blur
 from replearn.augment.geometry import horizontal_flip, resampled, resized
 from replearn.augment.jitter import jitter_in_place, lay_out
@@ -18,7 +19,12 @@ from replearn.randomness import uniforms
 from replearn.views import View
 
 _TOGETHER = 2**20
-"""Pixels of a batch up to which views are made together; beyond it, an operation's start no longer counts."""
+"""Pixels of a batch up to which a CPU makes views together; for more, an operation's start counts little."""
+
+
+def capacity(device: torch.device) -> int:
+    """How many times as much as a CPU a device takes at once, the start of an operation costing it more."""
+    return 8 if device.type == "cuda" else 1
 
 
 class DrawnViews:
@@ -36,6 +42,7 @@ class DrawnViews:
         mean: c numbers on the scale 0–1.
         std: c positive numbers.
         first: number of the first view among those of a sample.
+        compiled: whether torch.compile fuses what follows the uniform numbers, at the first call.
     """
 
     def __init__(
@@ -50,16 +57,19 @@ class DrawnViews:
         mean: Sequence[float],
         std: Sequence[float],
         first: int = 0,
+        compiled: bool = False,
     ) -> None:
-        self._drawings: list[Drawing] = []
-        for view, numbers in _alike(views, _TOGETHER // max(1, batch_size * math.prod(shape[1:]))):
+        self._drawings: list[Drawing | CompiledDrawing] = []
+        drawing = CompiledDrawing if compiled else Drawing
+        pixels = max(1, batch_size * math.prod(shape[1:]))
+        for view, numbers in _alike(views, capacity(index.device) * _TOGETHER // pixels):
             u = torch.stack([uniforms(seed, epoch, index, first + n, UNIFORMS) for n in numbers])
             # What a batch needs of all these views has to lie together.
             u = u.view(len(numbers), -1, batch_size, UNIFORMS).transpose(0, 1).flatten(0, 2)
-            drawing = Drawing(
+            made = drawing(
                 view, u, batch_size=batch_size, count=len(numbers), shape=shape, mean=mean, std=std
             )
-            self._drawings.append(drawing)
+            self._drawings.append(made)
 
     def make(self, batch: int, images: Tensor) -> tuple[Tensor, ...]:
         """All views of the images uint8 [n, c, h, w] of one of the batches, [n, c, ·, ·] each, normalised."""
@@ -127,7 +137,7 @@ class Drawing:
             jitter_in_place(x, drawn.jitter, counts)
         if self._last is not None:  # greyscale and normalisation in one
             shift, colours = self._shift[:, :, 0], x.flatten(2)
-            return torch.baddbmm(shift, self._last[own], colours).view(x.shape)
+            return mapped(self._last[own], colours, shift).view(x.shape)
         if drawn.grayscale is not None:
             x = grayscale(x, drawn.grayscale)
         if drawn.sigma is not None:
@@ -135,6 +145,50 @@ class Drawing:
         if drawn.solarize is not None:
             x = solarize(x, view.solarize_threshold, drawn.solarize)
         return torch.addcmul(self._shift, x, self._scale)
+
+
+class CompiledDrawing:
+    """A `Drawing` whose operations torch.compile fuses: one graph for each view, whatever seed and epoch."""
+
+    def __init__(
+        self,
+        view: View,
+        u: Tensor,
+        *,
+        batch_size: int,
+        count: int,
+        shape: Sequence[int],
+        mean: Sequence[float],
+        std: Sequence[float],
+    ) -> None:
+        self._u = u.view(-1, count * batch_size, UNIFORMS)
+        self._draw = partial(
+            _compiled(), view, count=count, shape=tuple(shape), mean=tuple(mean), std=tuple(std)
+        )
+
+    def make(self, batch: int, images: Tensor) -> tuple[Tensor, ...]:
+        """As `Drawing.make`."""
+        return self._draw(self._u[batch], images)
+
+
+@lru_cache(maxsize=1)
+def _compiled() -> Callable[..., tuple[Tensor, ...]]:
+    return torch.compile(_drawn_and_made)
+
+
+def _drawn_and_made(
+    view: View,
+    u: Tensor,
+    images: Tensor,
+    *,
+    count: int,
+    shape: tuple[int, ...],
+    mean: tuple[float, ...],
+    std: tuple[float, ...],
+) -> tuple[Tensor, ...]:
+    batch_size = len(images)
+    drawing = Drawing(view, u, batch_size=batch_size, count=count, shape=shape, mean=mean, std=std)
+    return drawing.make(0, images)
 
 
 def _alike(views: Sequence[View], most: int) -> Iterator[tuple[View, range]]:

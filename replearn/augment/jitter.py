@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from replearn.augment.checks import check_colours, check_mask, check_parameter, may_look
-from replearn.augment.color import grey_weights
+from replearn.augment.color import grey_weights, mapped
 from replearn.augment.perimage import PerImage
 from replearn.views import View
 
@@ -231,12 +231,10 @@ def _blend(images: Tensor, steps: JitterSteps, step: int, rows: slice) -> None:
     if n == 0:
         return
     colours, maps = images.view(n, channels, height * width), steps.maps[rows, step]
-    if steps.pulls is None:
-        mapped = torch.bmm(maps, colours)
-    else:
-        pull = torch.bmm(steps.pulls[rows, step], colours.mean(2, keepdim=True))
-        mapped = torch.baddbmm(pull, maps, colours)
-    torch.clamp(mapped, 0, 1, out=colours)
+    pull = None
+    if steps.pulls is not None:
+        pull = mapped(steps.pulls[rows, step], colours.mean(2, keepdim=True))
+    torch.clamp(mapped(maps, colours, pull), 0, 1, out=colours)
 
 
 def _turn(images: Tensor, hue: Tensor, on: Tensor | None) -> None:

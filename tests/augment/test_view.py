@@ -16,6 +16,7 @@ from replearn.augment import (
     color_jitter,
     crop_boxes,
     draw,
+    drawn,
     gaussian_blur,
     grayscale,
     horizontal_flip,
@@ -225,6 +226,30 @@ def test_a_view_is_one_graph(channels: int) -> None:
     u = uniforms(7, 3, INDEX, 0, UNIFORMS)
     compiled = torch.compile(draw, fullgraph=True, backend="aot_eager")
     assert torch.allclose(compiled(images, EVERYTHING, u), draw(images, EVERYTHING, u), atol=1e-6)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_compiled_views_are_the_same(channels: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled = torch.compile(drawn._drawn_and_made, fullgraph=True, backend="aot_eager")
+    monkeypatch.setattr(drawn, "_compiled", lambda: compiled)
+    images, views = byte_images(channels), (EVERYTHING, EVERYTHING, View(crop_scale=(0.3, 1.0)))
+    plain, fused = (
+        DrawnViews(
+            views,
+            seed=7,
+            epoch=3,
+            index=INDEX,
+            batch_size=N // 3,
+            shape=images.shape[1:],
+            mean=[0.4] * channels,
+            std=[0.25] * channels,
+            compiled=way,
+        )
+        for way in (False, True)
+    )
+    for batch, own in enumerate(images.split(N // 3)):
+        for one, other in zip(plain.make(batch, own), fused.make(batch, own), strict=True):
+            torch.testing.assert_close(other, one, rtol=0, atol=1e-5)
 
 
 def test_wrong_arguments() -> None:

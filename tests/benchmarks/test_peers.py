@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -68,9 +69,18 @@ def test_replearn_trains_and_is_timed(task: Task) -> None:
     assert ours.throughput(task.as_dict()) > 0
 
 
-def test_the_curve_of_replearn_has_a_point_for_each_epoch(task: Task) -> None:
-    curve = in_fresh_process("benchmarks.peers.knn:our_curve", task=task.as_dict(), target=1.1)
-    assert [epoch for epoch, _, _ in curve] == [1, 2]
+@pytest.mark.parametrize(("every", "equal", "epochs"), [(1, False, [1, 2, 3]), (2, True, [2, 3])])
+def test_the_curve_of_replearn_has_a_point_for_each_look(
+    task: Task, every: int, equal: bool, epochs: list[int]
+) -> None:
+    curve = in_fresh_process(
+        "benchmarks.peers.knn:our_curve",
+        task=replace(task, epochs=3).as_dict(),
+        target=1.1,
+        every=every,
+        equal=equal,
+    )
+    assert [epoch for epoch, _, _ in curve] == epochs
     assert 0 < curve[0][1] < curve[1][1]
     assert all(0 <= accuracy <= 1 for _, _, accuracy in curve)
 
