@@ -104,7 +104,7 @@ def knn(task: Task, k: int, device: str, rounds: int) -> Outcome:
 
 
 def path(task: Task, device: str) -> Sequence[float]:
-    """Accuracies of the probe at all strengths of the protocol."""
+    """Accuracies of the probe at all strengths of the protocol, however soon it would stop."""
     protocol = LinearProtocol()
     rows, labels, queries, answers = (
         x.to(device) for x in (task.rows, task.labels, task.queries, task.answers)
@@ -116,6 +116,7 @@ def path(task: Task, device: str) -> Sequence[float]:
         answers,
         classes=CLASSES,
         strengths=protocol.strengths,
+        patience=protocol.strength_count,
         tolerance=protocol.path_tolerance,
         max_iterations=protocol.max_iterations,
     ).accuracies

@@ -12,11 +12,12 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn.functional import cross_entropy
 
 from replearn.evaluate.lbfgs import Problem, minimise, rotation
 
 TOLERANCE = 1e-6
-PATH_TOLERANCE = 1e-5
+PATIENCE = 4
 MAX_ITERATIONS = 1000
 
 
@@ -56,13 +57,15 @@ class Selection:
     """A strength chosen on validation images.
 
     Attributes:
-        strength: C with the highest validation accuracy; of several, the smallest.
+        strength: C with the lowest validation loss; of several, the smallest.
         index: its position in the strengths.
-        accuracies: validation accuracy at every strength.
+        losses: mean cross-entropy on validation at every strength that was tried, from the first.
+        accuracies: validation accuracy at the same strengths.
     """
 
     strength: float
     index: int
+    losses: tuple[float, ...]
     accuracies: tuple[float, ...]
 
 
@@ -75,11 +78,16 @@ def select_strength(
     classes: int,
     strengths: Sequence[float],
     standardise: bool = True,
-    tolerance: float = PATH_TOLERANCE,
+    patience: int = PATIENCE,
+    tolerance: float = TOLERANCE,
     max_iterations: int = MAX_ITERATIONS,
     on_fit: Callable[[float, float], None] = lambda strength, accuracy: None,
 ) -> Selection:
-    """Fit at every strength and compare the accuracies on validation rows.
+    """Fit at one strength after the other and compare the losses on validation rows.
+
+    An accuracy is a count, which rounding alone moves by a few rows, and many strengths have about
+    the same; the loss is smooth in C and has a minimum (cf. the deviance of cv.glmnet: Friedman,
+    Hastie & Tibshirani, 2010).
 
     Args:
         train: features [n, d].
@@ -88,6 +96,7 @@ def select_strength(
         classes: number of classes.
         strengths: values of C, ascending; each fit starts from the one before.
         standardise: centre and scale by the statistics of `train`.
+        patience: stop after so many strengths in a row with no loss below the lowest.
         tolerance, max_iterations: as in `fit`.
         on_fit: called with the strength and its accuracy after each fit.
 
@@ -105,18 +114,24 @@ def select_strength(
         )
     prepared = _prepare(train, labels, classes, standardise)
     rows = ((validation.double() - prepared.mean) / prepared.scale) @ prepared.rotation
-    accuracies = []
+    losses: list[float] = []
+    accuracies: list[float] = []
+    best = 0
     solution = prepared.problem.start()
-    for strength in strengths:
+    for index, strength in enumerate(strengths):
         penalty = 1 / (strength * len(train))
         solution = minimise(
             prepared.problem, penalty, solution, tolerance=tolerance, max_iterations=max_iterations
         )
-        predicted = (solution.weight[:, :-1] @ rows.T + solution.weight[:, -1:]).argmax(0)
-        accuracies.append((predicted == validation_labels).double().mean().item())
+        logits = rows @ solution.weight[:, :-1].T + solution.weight[:, -1]
+        losses.append(float(cross_entropy(logits, validation_labels)))
+        accuracies.append(float((logits.argmax(1) == validation_labels).double().mean()))
         on_fit(strength, accuracies[-1])
-    best = max(range(len(strengths)), key=lambda i: (accuracies[i], -i))
-    return Selection(strengths[best], best, tuple(accuracies))
+        if losses[index] < losses[best]:
+            best = index
+        if index - best == patience:
+            break
+    return Selection(strengths[best], best, tuple(losses), tuple(accuracies))
 
 
 def fit(

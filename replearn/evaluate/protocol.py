@@ -35,23 +35,25 @@ class KnnProtocol(Protocol):
 
 
 class LinearProtocol(Protocol):
-    """Multinomial logistic regression on frozen features, strength chosen on validation."""
+    """Multinomial logistic regression on frozen features; validation loss chooses the strength."""
 
     name: Literal["linear"] = "linear"
-    version: Literal[3] = 3
+    version: Literal[4] = 4
     strength_low: Positive = 1e-6
     """Smallest inverse regularisation C, of C · Σ cross-entropy + ½ ‖W‖² (scikit-learn's C)."""
     strength_high: Positive = 1e5
     """Largest C."""
     strength_count: Count = 45
     """How many strengths, evenly spaced in log C."""
+    patience: Count = 4
+    """The search ends after so many strengths in a row with no validation loss below the lowest."""
     standardise: bool = True
     """Centre and scale each feature by the rows of the fit (low-shot: by all training rows)."""
     max_iterations: Count = 1000
     """Limit on L-BFGS iterations at one strength."""
     tolerance: Positive = 1e-6
     """A probe is fitted until its loss is, by estimate, within this share of the minimum."""
-    path_tolerance: Positive = 1e-5
+    path_tolerance: Positive = 1e-6
     """The same while validation chooses, and for the canary."""
     shots: tuple[Count, ...] = (1, 10, 100)
     """Labelled images per class of the low-shot probes, which keep the chosen strength."""

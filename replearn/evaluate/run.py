@@ -85,12 +85,14 @@ def select(
                 classes=classes,
                 strengths=linear.strengths,
                 standardise=linear.standardise,
+                patience=linear.patience,
                 tolerance=linear.path_tolerance,
                 max_iterations=linear.max_iterations,
                 on_fit=lambda c, share: progress.advance(1, C=c, accuracy=share),
             )
         metrics[f"strength_{network}"] = chosen.strength
         metrics[f"validation_accuracy_{network}"] = chosen.accuracies[chosen.index]
+        details[f"validation_losses_{network}"] = list(chosen.losses)
         details[f"validation_accuracies_{network}"] = list(chosen.accuracies)
         if network == "h":
             predicted = knn_predict(

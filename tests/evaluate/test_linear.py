@@ -7,9 +7,11 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
+from replearn.evaluate import lbfgs, linear
 from replearn.evaluate.lbfgs import EXACT
 from replearn.evaluate.linear import Probe, fit, select_strength
 from replearn.evaluate.lowshot import drawn_rows, low_shot_accuracies
+from replearn.evaluate.protocol import LinearProtocol
 from tests.evaluate.digits import pixels, untrained
 
 
@@ -116,19 +118,75 @@ def test_a_start_saves_iterations_and_leads_to_the_same_probe() -> None:
     assert torch.allclose(cold.weight, warm.weight, atol=1e-4)
 
 
-def test_selection_is_the_first_best_of_independent_fits() -> None:
+def test_selection_has_the_lowest_loss_of_independent_fits() -> None:
     x, y = pixels()
     strengths = [10.0**e for e in range(-6, 4)]
     chosen = select_strength(
-        x[:900], y[:900], x[900:1300], y[900:1300], classes=10, strengths=strengths, tolerance=1e-9
+        x[:900],
+        y[:900],
+        x[900:1300],
+        y[900:1300],
+        classes=10,
+        strengths=strengths,
+        patience=len(strengths),
+        tolerance=1e-9,
     )
-    alone = []
+    losses, accuracies = [], []
     for strength in strengths:
         probe = fit(x[:900], y[:900], classes=10, strength=strength, tolerance=1e-9)
-        alone.append((probe.predict(x[900:1300]) == y[900:1300]).double().mean().item())
-    assert np.allclose(chosen.accuracies, alone, atol=2.6e-3)
-    assert chosen.index == int(np.argmax(chosen.accuracies))
+        logs = torch.log_softmax(probe.logits(x[900:1300]), 1)
+        losses.append(-float(logs[torch.arange(400), y[900:1300]].mean()))
+        accuracies.append((logs.argmax(1) == y[900:1300]).double().mean().item())
+    assert np.allclose(chosen.losses, losses, rtol=1e-3)
+    assert np.allclose(chosen.accuracies, accuracies, atol=2.6e-3)
+    assert chosen.index == int(np.argmin(losses))
     assert chosen.strength == strengths[chosen.index]
+
+
+@pytest.mark.parametrize(
+    ("losses", "patience", "index", "tried"),
+    [
+        ([3.0, 1.0, 2.0], 4, 1, 3),
+        ([3.0, 1.0, 1.0, 1.0], 4, 1, 4),
+        ([1.0, 1.0, 1.0, 1.0], 2, 0, 3),
+        ([3.0, 1.0, 2.0, 2.0, 0.5, 2.0], 3, 4, 6),
+        ([3.0, 1.0, 2.0, 2.0, 0.5, 2.0], 2, 1, 4),
+        ([4.0, 3.0, 2.0, 1.0], 1, 3, 4),
+    ],
+)
+def test_the_smallest_strength_of_the_lowest_loss_until_patience_ends(
+    monkeypatch: pytest.MonkeyPatch, losses: list[float], patience: int, index: int, tried: int
+) -> None:
+    made_up = iter(losses)
+    monkeypatch.setattr(linear, "cross_entropy", lambda logits, labels: next(made_up))
+    x, y = (part[:50] for part in pixels())
+    strengths = [10.0**e for e in range(len(losses))]
+    chosen = select_strength(x, y, x, y, classes=10, strengths=strengths, patience=patience)
+    assert (chosen.index, chosen.strength) == (index, strengths[index])
+    assert chosen.losses == tuple(losses[:tried])
+    assert len(chosen.accuracies) == tried
+
+
+def test_the_choice_does_not_depend_on_rounding(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lbfgs, "EXACT", 0)
+    x, y = pixels()
+    protocol = LinearProtocol()
+    found = []
+    for seed in range(6):
+        order = torch.randperm(900, generator=torch.Generator().manual_seed(seed))
+        found.append(
+            select_strength(
+                x[order, ::4],
+                y[order],
+                x[900:, ::4],
+                y[900:],
+                classes=10,
+                strengths=protocol.strengths,
+                tolerance=protocol.path_tolerance,
+            )
+        )
+    assert len({chosen.index for chosen in found}) == 1
+    assert len({chosen.accuracies for chosen in found}) > 1, "rounding moved nothing"
 
 
 def test_an_absent_class_is_never_predicted_with_confidence() -> None:

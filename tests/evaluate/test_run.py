@@ -108,8 +108,9 @@ def test_numbers_are_those_of_the_functions(found: dict[str, Any]) -> None:
             x[:1200], y[:1200], x[1200:], classes=10, k=k, temperature=temperature
         )
         assert knn[name] == (predicted == y[1200:]).double().mean().item()
-    accuracies = found["select"]["details"]["validation_accuracies_h"]
-    best = int(np.argmax(accuracies))
+    details = found["select"]["details"]
+    accuracies = details["validation_accuracies_h"]
+    best = int(np.argmin(details["validation_losses_h"]))
     assert linear["strength"] == CONFIG.linear.strengths[best]
     assert linear["validation_accuracy"] == accuracies[best]
     probe = fit(x[:1200], y[:1200], classes=10, strength=linear["strength"])
@@ -137,7 +138,7 @@ def test_files_name_run_protocol_and_provenance(found: dict[str, Any]) -> None:
         assert content["schema"] == 1
         assert content["run"] == RUN
         assert content["protocol"]["name"] == name
-        assert content["protocol"]["version"] == {"linear": 3, "collapse": 2}.get(name, 1)
+        assert content["protocol"]["version"] == {"linear": 4, "collapse": 2}.get(name, 1)
         assert content["provenance"]["wall_seconds"] >= 0
     assert found["knn"]["protocol"]["bank"].startswith("train + validation")
 
