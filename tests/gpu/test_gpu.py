@@ -279,3 +279,30 @@ def test_a_run_from_its_configuration_to_its_features(
     torch.testing.assert_close(
         features["h"], load_file(tmp_path / "here" / "test.safetensors")["h"], rtol=0.02, atol=0.02
     )
+
+
+@pytest.mark.parametrize("mode", ["off", "kernels"])
+@pytest.mark.parametrize("encoder", ["convnet", "resnet18"])
+def test_a_training_learns_what_it_learns_on_the_cpu(
+    tiny_study: Plan, encoder: str, mode: Compile, tmp_path: Path
+) -> None:
+    """In the precision that a GPU has by default, over epochs enough for a small error to add up."""
+    torch.compiler.reset()
+    config = run_of(tiny_study, "simclr").config
+    accuracies = [
+        curves(
+            run_once(
+                tiny_study,
+                "simclr",
+                tmp_path / device,
+                device,
+                encoder=config.encoder.model_copy(update={"name": encoder}),
+                training=config.training.model_copy(
+                    update={"epochs": 8, "compile": mode if device == GPU else "off"}
+                ),
+            )
+        )[-1]["knn"]
+        for device in ("cpu", GPU)
+    ]
+    assert accuracies[1] == pytest.approx(accuracies[0], abs=0.1)
+    assert accuracies[1] > 0.3, "far above chance, which is a tenth"
