@@ -267,7 +267,10 @@ def to_knn(chosen: argparse.Namespace) -> Table:
             )
             for name, function, task in sides
         }
-    return race(curves, target)
+    table = race(curves, target)
+    whose = {"own": "its own", "lightly": "lightly's"}[chosen.recipe]
+    table.notes.append(f"replearn with {whose} recipe, compile: {chosen.compile}")
+    return table
 
 
 def race(curves: dict[str, list[list[float]]], target: float) -> Table:
