@@ -14,7 +14,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from replearn.augment import make_view
+from replearn.augment import DrawnViews, make_view
 from replearn.batches import Augmentation, TrainingData, epoch_batches
 from replearn.config import RunConfig
 from replearn.data import open_prepared
@@ -204,6 +204,34 @@ def test_uniform_numbers_are_equal_and_views_are_near() -> None:
     # A pixel at the threshold of solarising may fall to either side, by one bit.
     assert difference.quantile(0.999) < 1e-4
     assert difference.mean() < 1e-4
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_compiled_views_are_near(name: str) -> None:
+    """Those of two stretches, so that what torch.compile takes for fixed has to change."""
+    torch.compiler.reset()
+    training, views = data(GPU), run_config(name).views
+    images = torch.cat(list(training.images.chunks(48)))
+    for epoch in range(2):
+        plain, fused = (
+            DrawnViews(
+                views,
+                seed=1,
+                epoch=epoch,
+                index=torch.arange(48, device=GPU),
+                batch_size=16,
+                shape=images.shape[1:],
+                mean=training.mean,
+                std=training.std,
+                compiled=compiled,
+            )
+            for compiled in (False, True)
+        )
+        for batch, own in enumerate(images.split(16)):
+            for one, other in zip(plain.make(batch, own), fused.make(batch, own), strict=True):
+                difference = (one - other).abs()
+                assert difference.quantile(0.999) < 1e-3
+                assert difference.mean() < 1e-4
 
 
 @pytest.mark.parametrize("ahead", [1, 3])
