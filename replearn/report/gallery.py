@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from markupsafe import Markup
+from numpy.typing import NDArray
 
 from replearn.data.prepared import Part, PreparedDataset
 from replearn.featurerows import read_rows, row_count, sample
+from replearn.parallel import THREADS, in_order
+from replearn.progress import Progress
 from replearn.report import maps, pictures
 from replearn.report.study import StudyFiles
 from replearn.standings import Entry, Standings
@@ -19,6 +23,8 @@ Numbers = Mapping[tuple[str, str], int]
 """Position of each method in the report's palette."""
 VIEWED = 4
 """Training images whose views are shown."""
+PATIENCE = 3.0
+"""Seconds of work before its progress is worth a line."""
 
 
 @dataclass(frozen=True)
@@ -61,28 +67,47 @@ def feature_maps(
     study: StudyFiles, board: Standings, numbers: Numbers, classes: Sequence[str]
 ) -> tuple[list[Panel], Legend]:
     """A map of the same test images for each method with features."""
+    shown = [(entry, run) for entry in board.entries if (run := study.shown_run(entry))]
+    files = [study.files(run).features / "test.safetensors" for _, run in shown]
     panels: list[Panel] = []
     legend = Legend([], 0)
-    for entry in board.entries:
-        run = study.shown_run(entry)
-        file = study.files(run).features / "test.safetensors" if run else None
-        if run is None or file is None or not file.is_file():
-            continue
-        rows = sample(row_count(file), maps.POINTS)
-        features = read_rows(file, "h", rows)
-        if features is None or len(rows) < 3:
-            continue
-        labels = read_rows(file, "labels", rows)
-        whole = None if labels is None else labels.astype(np.int64)
-        chosen, slots = maps.class_groups(whole, len(classes))
-        if chosen:
-            named = [(slot, classes[c]) for slot, c in enumerate(chosen)]
-            legend = Legend(named, len(classes) - len(chosen))
-        place, how = maps.embedding(features)
-        svg = maps.drawing(place, slots, f"{entry.label}: {how} of {len(rows)} test features")
-        note = which_run(entry, run) + ("" if how == maps.TITLE else f"; {how}")
-        panels.append(Panel(entry.label, numbers[entry.name], svg, note))
+    with Progress(len(shown), f"maps of {board.dataset}", "maps", patience=PATIENCE) as progress:
+        found = in_order(_feature_map, files, threads=THREADS, ahead=THREADS)
+        for (entry, run), of_run in zip(shown, found, strict=True):
+            progress.advance()
+            if of_run is None:
+                continue
+            chosen, slots = maps.class_groups(of_run.labels, len(classes))
+            if chosen:
+                named = [(slot, classes[c]) for slot, c in enumerate(chosen)]
+                legend = Legend(named, len(classes) - len(chosen))
+            story = f"{entry.label}: {of_run.how} of {len(of_run.points)} test features"
+            svg = maps.drawing(of_run.points, slots, story)
+            note = which_run(entry, run) + ("" if of_run.how == maps.TITLE else f"; {of_run.how}")
+            panels.append(Panel(entry.label, numbers[entry.name], svg, note))
     return panels, legend
+
+
+@dataclass(frozen=True)
+class _FeatureMap:
+    """Points [n, 2] of test images, how they were found, and the images' labels if there are any."""
+
+    points: NDArray[np.float64]
+    how: str
+    labels: NDArray[np.int64] | None
+
+
+def _feature_map(file: Path) -> _FeatureMap | None:
+    """Of evenly spaced test images; None if the file of features is missing or holds too few."""
+    if not file.is_file():
+        return None
+    rows = sample(row_count(file), maps.POINTS)
+    features = read_rows(file, "h", rows)
+    if features is None or len(rows) < 3:
+        return None
+    labels = read_rows(file, "labels", rows)
+    whole = None if labels is None else labels.astype(np.int64)
+    return _FeatureMap(*maps.embedding(features), whole)
 
 
 def view_panels(study: StudyFiles, board: Standings, train: Part) -> list[ViewPanel]:

@@ -17,6 +17,7 @@ from safetensors.numpy import save_file
 
 from replearn.augment import pixels
 from replearn.errors import UserError
+from replearn.parallel import in_order
 from replearn.report import charts, curves, maps, pictures, similarity, spectra
 from replearn.report.costs import VIEWS
 from replearn.report.palette import METHOD_COLOURS, method_colours
@@ -144,6 +145,13 @@ class TestMaps:
         second, _ = maps.embedding(x)
         assert how == maps.TITLE
         np.testing.assert_array_equal(first, second)
+
+    def test_maps_made_side_by_side_are_those_made_one_by_one(self) -> None:
+        random = np.random.default_rng(0)
+        features = [random.normal(size=(150, width)).astype(np.float32) for width in (8, 9)]
+        beside = in_order(maps.embedding, features, threads=2, ahead=2)
+        for x, (place, _) in zip(features, beside, strict=True):
+            np.testing.assert_array_equal(place, maps.embedding(x)[0])
 
     @pytest.mark.parametrize("x", [np.ones((200, 5)), np.full((200, 5), np.nan), np.eye(4)])
     def test_collapsed_features_still_have_a_map(self, x: np.ndarray) -> None:
