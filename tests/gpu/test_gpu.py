@@ -83,6 +83,13 @@ def losses(
     ]
 
 
+def gradients(config: RunConfig, engine: Engine, device: str) -> torch.Tensor:
+    """Of the first step, all in one row."""
+    method = settled(config, engine, device)
+    next(steps(config, engine, method, data(device), torch.float32))
+    return torch.cat([p.grad.flatten() for p in method.parameters() if p.grad is not None])
+
+
 def steps(
     config: RunConfig,
     engine: Engine,
@@ -161,12 +168,23 @@ def test_no_step_waits_for_the_gpu(name: str, fast: bool, waiting_is_an_error: N
 
 
 @pytest.mark.parametrize("mode", ["kernels", "graphs"])
-@pytest.mark.parametrize("name", TRAINED)
-def test_compiled_steps_agree(name: str, mode: Compile, single_precision: None) -> None:
+@pytest.mark.parametrize(
+    ("name", "encoder", "error"),
+    [*((name, "convnet", 1e-3) for name in TRAINED), ("simclr", "resnet18", 2e-2)],
+)
+def test_compiled_steps_agree(
+    name: str, encoder: str, error: float, mode: Compile, single_precision: None
+) -> None:
+    """The gradients of the first step closely; three steps make a thousand errors of one in BYOL.
+
+    ResNet-18 multiplies rounding even within a step, by its ReLUs and by BatchNorm over few pixels.
+    """
     torch.compiler.reset()
-    config = run_config(name)
-    expected = losses(config, Engine(fast=False), GPU)
-    assert losses(config, Engine(compile=mode), GPU) == pytest.approx(expected, rel=2e-3)
+    config = run_config(name, encoder)
+    plain, compiled = Engine(fast=False), Engine(compile=mode)
+    wanted = gradients(config, plain, GPU)
+    assert (gradients(config, compiled, GPU) - wanted).norm() < error * wanted.norm()
+    assert losses(config, compiled, GPU) == pytest.approx(losses(config, plain, GPU), rel=0.02)
 
 
 def test_uniform_numbers_are_equal_and_views_are_near() -> None:
