@@ -168,23 +168,31 @@ def test_no_step_waits_for_the_gpu(name: str, fast: bool, waiting_is_an_error: N
 
 
 @pytest.mark.parametrize("mode", ["kernels", "graphs"])
+@pytest.mark.parametrize("name", TRAINED)
+def test_compiled_steps_agree(name: str, mode: Compile, single_precision: None) -> None:
+    torch.compiler.reset()
+    config = run_config(name)
+    expected = losses(config, Engine(fast=False), GPU)
+    assert losses(config, Engine(compile=mode), GPU) == pytest.approx(expected, rel=2e-3)
+
+
+@pytest.mark.parametrize("mode", ["kernels", "graphs"])
 @pytest.mark.parametrize(
     ("name", "encoder", "error"),
     [*((name, "convnet", 1e-3) for name in TRAINED), ("simclr", "resnet18", 2e-2)],
 )
-def test_compiled_steps_agree(
+def test_compiled_gradients_agree(
     name: str, encoder: str, error: float, mode: Compile, single_precision: None
 ) -> None:
-    """The gradients of the first step closely; three steps make a thousand errors of one in BYOL.
+    """Those of the first step, before BYOL and others multiply rounding from step to step.
 
-    ResNet-18 multiplies rounding even within a step, by its ReLUs and by BatchNorm over few pixels.
+    ResNet-18 multiplies it even within a step, by its ReLUs and by BatchNorm over few pixels.
     """
     torch.compiler.reset()
     config = run_config(name, encoder)
-    plain, compiled = Engine(fast=False), Engine(compile=mode)
-    wanted = gradients(config, plain, GPU)
-    assert (gradients(config, compiled, GPU) - wanted).norm() < error * wanted.norm()
-    assert losses(config, compiled, GPU) == pytest.approx(losses(config, plain, GPU), rel=0.02)
+    wanted = gradients(config, Engine(fast=False), GPU)
+    found = gradients(config, Engine(compile=mode), GPU)
+    assert (found - wanted).norm() < error * wanted.norm()
 
 
 def test_uniform_numbers_are_equal_and_views_are_near() -> None:
