@@ -25,10 +25,10 @@ ifneq ($(shell cat $(STAMP) 2>/dev/null),$(CURDIR))
 .PHONY: $(STAMP)
 endif
 
-.PHONY: help env report claims test test-all test-faults test-gpu test-slurm peers bench lint format lock clean
+.PHONY: help env report claims test test-all test-faults test-gpu test-kernels test-slurm peers bench lint format lock clean
 
 help: ## what can be made
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' Makefile
 
 env: $(STAMP) ## the environment in .venv
 
@@ -47,13 +47,17 @@ test: $(STAMP) ## the tests that everyone runs before a commit
 test-all: $(STAMP) ## all tests but those with Slurm: slow ones, accidents, pages in Chromium (from Debian, as root)
 	@command -v chromium chromium-browser google-chrome >/dev/null || \
 	  { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends chromium; }
-	@pytest -n $(WORKERS) -m 'not slurm and not gpu'
+	@pytest -n $(WORKERS) -m 'not slurm and not gpu and not kernels'
+	@$(MAKE) test-kernels
 
 test-faults: $(STAMP) ## kills, full disks, broken servers and other accidents, about half an hour
 	@pytest -n $(WORKERS) -m faults
 
 test-gpu: $(STAMP) ## what only a graphics card can show, on this machine's
 	@pytest -m gpu
+
+test-kernels: $(STAMP) ## what torch.compile writes for graphics cards, run on a CPU by an interpreter
+	@python -m pytest -n $(WORKERS) -p tests.kernels.interpreter -m kernels tests/kernels
 
 test-slurm: $(STAMP) ## the Slurm profile against a real Slurm on this machine; installs it from Debian, as root
 	@missing=(); for tool in slurmctld slurmd munged; do command -v $$tool >/dev/null || missing+=($$tool); done; \

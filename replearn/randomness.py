@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 
 _MASK = 0xFFFFFFFF
+_GOLDEN = 0x9E3779B9 - 2**32
+"""The golden ratio as a fraction of 2³². Compiled for a GPU, its products with an index have 32 bits."""
 
 
 def derived_seed(seed: int, *names: str | int) -> int:
@@ -45,7 +47,7 @@ def uniforms(seed: int, epoch: int, index: Tensor, view: int, count: int) -> Ten
     low, high = base & _MASK, (base >> 32) & _MASK
     sample = _mix((index.to(torch.int64) & _MASK) ^ low)
     column = torch.arange(count, device=index.device, dtype=torch.int64)
-    key = _mix(((column + 1) * 0x9E3779B9 & _MASK) ^ high)
+    key = _mix(((column + 1) * _GOLDEN & _MASK) ^ high)
     bits = _mix(_mix(sample[:, None] ^ key[None, :]) + key[None, :] & _MASK)
     return (bits >> 8).to(torch.float32) * 2.0**-24
 

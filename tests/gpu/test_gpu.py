@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -14,9 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from replearn.augment import DrawnViews, make_view
-from replearn.batches import Augmentation, TrainingData, epoch_batches
-from replearn.config import RunConfig
+from replearn.augment import make_view
 from replearn.data import open_prepared
 from replearn.data.stored import StoredImages
 from replearn.embed import embed
@@ -24,16 +21,14 @@ from replearn.engine import Compile, Engine
 from replearn.evaluate.knn import knn_predict
 from replearn.evaluate.run import OUTPUTS, evaluate, select
 from replearn.images import ResidentImages, StreamedImages
-from replearn.methods.base import Method
 from replearn.planning import Plan
-from replearn.pretrain import training_optimizer
 from replearn.randomness import uniforms
 from replearn.views import View
-from tests import test_engine
 from tests.evaluate.digits import pixels, untrained
 from tests.evaluate.test_device import CONFIG
 from tests.evaluate.test_run import RUN, write_features
-from tests.methods.test_contract import TRAINED, run_config, training_method, untrained_teacher
+from tests.gpu.steps import compiled_view_errors, data, gradients, losses, settled, steps
+from tests.methods.test_contract import TRAINED, run_config
 from tests.tiny_study import curves, run_of, run_once
 
 GPU = "cuda"
@@ -54,72 +49,6 @@ def single_precision(monkeypatch: pytest.MonkeyPatch) -> None:
 def waiting_is_an_error() -> Iterator[None]:
     yield
     torch.cuda.set_sync_debug_mode("default")
-
-
-def data(device: str) -> TrainingData:
-    here = test_engine.data()
-    assert here.labels is not None and here.tokens is not None
-    return replace(
-        here,
-        images=ResidentImages(torch.cat(list(here.images.chunks(48))).to(device)),
-        labels=here.labels.to(device),
-        tokens=here.tokens.to(device),
-    )
-
-
-def settled(config: RunConfig, engine: Engine, device: str) -> Method:
-    method = engine.settle(training_method(config, channels=3), device)
-    method.learn_from(engine.settle(untrained_teacher(channels=3), device))
-    return method
-
-
-def losses(
-    config: RunConfig, engine: Engine, device: str, precision: torch.dtype = torch.float32
-) -> list[float]:
-    """Of a few steps, as the training loop makes them."""
-    method = settled(config, engine, device)
-    return [
-        loss.item() for loss in islice(steps(config, engine, method, data(device), precision), 3)
-    ]
-
-
-def gradients(config: RunConfig, engine: Engine, device: str) -> torch.Tensor:
-    """Of the first step, all in one row."""
-    method = settled(config, engine, device)
-    next(steps(config, engine, method, data(device), torch.float32))
-    return torch.cat([p.grad.flatten() for p in method.parameters() if p.grad is not None])
-
-
-def steps(
-    config: RunConfig,
-    engine: Engine,
-    method: Method,
-    training: TrainingData,
-    precision: torch.dtype,
-) -> Iterator[torch.Tensor]:
-    optimizer = training_optimizer(config, method, lr=config.optimizer.lr, fused=engine.fast)
-    loss_of = engine.loss_of(method.train())
-    for epoch in range(3):
-        for batch in epoch_batches(
-            training,
-            torch.arange(48),
-            16,
-            Augmentation(
-                config.views, 0, compiled=engine.compiles_views(training.images.device.type)
-            ),
-            epoch=epoch,
-            epochs=3,
-            needs=method.needs,
-        ):
-            with torch.autocast(training.images.device.type, precision, precision != torch.float32):
-                loss = loss_of(batch).total
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            for parameter in method.frozen(batch.progress):
-                parameter.grad = None
-            optimizer.step()
-            method.after_step(batch.progress + 0.01)
-            yield loss.detach().clone()
 
 
 @pytest.mark.parametrize("name", TRAINED)
@@ -234,30 +163,10 @@ def test_uniform_numbers_are_equal_and_views_are_near() -> None:
 
 @pytest.mark.parametrize("name", TRAINED)
 def test_compiled_views_are_near(name: str) -> None:
-    """Those of two stretches, so that what torch.compile takes for fixed has to change."""
     torch.compiler.reset()
-    training, views = data(GPU), run_config(name).views
-    images = torch.cat(list(training.images.chunks(48)))
-    for epoch in range(2):
-        plain, fused = (
-            DrawnViews(
-                views,
-                seed=1,
-                epoch=epoch,
-                index=torch.arange(48, device=GPU),
-                batch_size=16,
-                shape=images.shape[1:],
-                mean=training.mean,
-                std=training.std,
-                compiled=compiled,
-            )
-            for compiled in (False, True)
-        )
-        for batch, own in enumerate(images.split(16)):
-            for one, other in zip(plain.make(batch, own), fused.make(batch, own), strict=True):
-                difference = (one - other).abs()
-                assert difference.quantile(0.999) < 1e-3
-                assert difference.mean() < 1e-4
+    for error in compiled_view_errors(run_config(name), GPU):
+        assert error.quantile(0.999) < 1e-3
+        assert error.mean() < 1e-4
 
 
 @pytest.mark.parametrize("ahead", [1, 3])
