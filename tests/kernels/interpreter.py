@@ -2,8 +2,8 @@
 
 A pytest plugin (`pytest -p tests.kernels.interpreter`), which has to be there before Triton is imported. With
 it torch.compile takes the CPU for an H100: it decides as for one and writes Triton instead of C++. NumPy then
-executes a kernel's source, program by program in reverse order.
-Convolutions and large products are PyTorch's, on a card as here.
+executes a kernel's source, program by program in reverse order. Convolutions and large products are
+PyTorch's, on a card as here.
 
 What remains for a card to show is what Triton's compiler makes of the source, and programs side by side.
 """
@@ -116,11 +116,8 @@ def _cast(_: object, source: TensorHandle, target: Any) -> TensorHandle:
 def _reduce(self: interpreter.ReduceOps, inputs: tuple[tl.tensor, ...]) -> list[tl.tensor]:
     """Halves with halves, as a card does; the interpreter goes number by number."""
     types, data = [x.dtype for x in inputs], [x.handle.data for x in inputs]
-    axis = self.axis
-    if axis is None:
-        data, axis = [x.reshape(-1) for x in data], 0
-    while data[0].shape[axis] > 1:
-        halves = zip(*(np.split(x, 2, axis) for x in data), strict=True)
+    while data[0].shape[self.axis] > 1:
+        halves = zip(*(np.split(x, 2, self.axis) for x in data), strict=True)
         operands = [
             self.to_tensor(x, type_)
             for half in halves
@@ -128,7 +125,7 @@ def _reduce(self: interpreter.ReduceOps, inputs: tuple[tl.tensor, ...]) -> list[
         ]
         combined = self.combine_fn.fn(*operands)
         data = [x.handle.data for x in (combined if isinstance(combined, tuple) else (combined,))]
-    kept = data if self.keep_dims else [x.squeeze(axis) for x in data]
+    kept = data if self.keep_dims else [x.squeeze(self.axis) for x in data]
     return [self.to_tensor(x, type_) for x, type_ in zip(kept, types, strict=True)]
 
 
