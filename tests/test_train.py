@@ -10,7 +10,7 @@ from replearn.clustering import ordered_clusters
 from replearn.ema import cosine_momentum, frozen_copy, update_ema
 from replearn.methods.references import principal_components
 from replearn.optimizers import LARS, build_optimizer, learning_rate
-from replearn.randomness import generator, uniforms
+from replearn.randomness import generator
 
 
 def test_an_epoch_visits_every_sample_once() -> None:
@@ -97,22 +97,6 @@ def test_biases_and_norms_are_not_decayed() -> None:
         ).param_groups
         assert [p.ndim for p in decayed["params"]] == [2] and decayed["weight_decay"] == 0.3
         assert [p.ndim for p in plain["params"]] == [1, 1, 1] and plain["weight_decay"] == 0
-
-
-def test_uniforms_depend_on_the_sample_alone_and_are_uniform() -> None:
-    index = torch.arange(20_000)
-    drawn = uniforms(3, 5, index, 1, 8)
-    assert torch.equal(drawn[100:200], uniforms(3, 5, index[100:200], 1, 8))
-    assert torch.equal(drawn[:, :4], uniforms(3, 5, index, 1, 4))
-    assert drawn.min() >= 0 and drawn.max() < 1
-    assert (drawn.mean(0) - 0.5).abs().max() < 0.01
-    assert (torch.corrcoef(drawn.T) - torch.eye(8)).abs().max() < 0.03
-    for other in (
-        uniforms(4, 5, index, 1, 8),
-        uniforms(3, 6, index, 1, 8),
-        uniforms(3, 5, index, 2, 8),
-    ):
-        assert torch.corrcoef(torch.stack([drawn[:, 0], other[:, 0]]))[0, 1].abs() < 0.03
 
 
 @pytest.mark.parametrize("dimension", [20, 5000])
