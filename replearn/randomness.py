@@ -14,7 +14,7 @@ from torch import Tensor
 
 _MASK = 0xFFFFFFFF
 _GOLDEN = 0x9E3779B9 - 2**32
-"""The golden ratio as a fraction of 2³². Compiled for a GPU, its products with an index have 32 bits."""
+"""2³² over the golden ratio, less 2³²: torch.compile multiplies it with an index of 32 bits on a GPU."""
 
 
 def derived_seed(seed: int, *names: str | int) -> int:

@@ -167,7 +167,8 @@ DeviceProperties.create = lambda device: H100
 AsyncCompile.triton = _kernel
 triton_heuristics.cached_autotune = _in_large_blocks
 
-# What is decided differently for a CPU, and numbers on a CPU that a card's kernel would be given by value.
+# What is decided differently for a CPU. The last two: a card's kernel is given a lone number of the CPU's by
+# value, but here such numbers stand for the card's own.
 decomposition.is_gpu = ir.is_gpu = lambda device: True
 scheduler.BaseSchedulerNode.is_gpu = lambda self: True
 scheduler.BaseSchedulerNode.is_cpu = lambda self: False
