@@ -12,11 +12,12 @@ from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
+from typing import get_args
 
 from benchmarks.harness import Row, Table, options, run
 from benchmarks.pairs import abba, in_fresh_process, paired_ratio
 from benchmarks.peers.images import lay_out, prepared
-from benchmarks.peers.task import Task
+from benchmarks.peers.task import Recipe, Task
 from replearn.progress import Progress
 
 OURS = "benchmarks.peers.ours:throughput"
@@ -97,9 +98,9 @@ def main() -> None:
     )
     parser.add_argument(
         "--recipe",
-        choices=["own", "lightly"],
+        choices=get_args(Recipe),
         default="own",
-        help="with --to-knn: what replearn trains with",
+        help="with --to-knn: what replearn trains with; kobak: the script simclr-cifar10 of D. Kobak",
     )
     parser.add_argument(
         "--only-ours", action="store_true", help="with --to-knn: do not train lightly beside it"
@@ -263,12 +264,12 @@ def to_knn(chosen: argparse.Namespace) -> Table:
                 task=task.as_dict(),
                 target=target,
                 every=chosen.every,
-                **({"equal": chosen.recipe == "lightly"} if name == "replearn" else {}),
+                **({"recipe": chosen.recipe} if name == "replearn" else {}),
             )
             for name, function, task in sides
         }
     table = race(curves, target)
-    whose = {"own": "its own", "lightly": "lightly's"}[chosen.recipe]
+    whose = {"own": "its own", "lightly": "lightly's", "kobak": "Kobak's"}[chosen.recipe]
     table.notes.append(f"replearn with {whose} recipe, compile: {chosen.compile}")
     return table
 

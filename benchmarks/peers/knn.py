@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from benchmarks.peers.task import MEAN, STD, Task, limit_threads
+from benchmarks.peers.task import MEAN, STD, Recipe, Task, limit_threads
 from replearn.allocator import keep_freed_memory
 from replearn.augment import clean
 from replearn.data import PartName, PreparedDataset, open_prepared
@@ -110,7 +110,7 @@ class Watch:
 
 
 def our_curve(
-    task: dict[str, Any], target: float, every: int, equal: bool
+    task: dict[str, Any], target: float, every: int, recipe: Recipe
 ) -> list[tuple[int, float, float]]:
     """replearn's accuracy over training time, until `target` or the last epoch.
 
@@ -118,9 +118,9 @@ def our_curve(
         task: what to train.
         target: accuracy.
         every: epochs between two looks.
-        equal: with lightly's recipe instead of its own.
+        recipe: what it trains with.
     """
-    from benchmarks.peers.ours import equal_parts, planned
+    from benchmarks.peers.ours import parts_of, planned
     from replearn import pretrain
     from replearn.methods.base import Method
 
@@ -146,7 +146,7 @@ def our_curve(
 
     pretrain.build_monitor = build_monitor  # type: ignore[assignment]
     with tempfile.TemporaryDirectory() as results:
-        run = planned(wanted, Path(results), equal_parts(wanted) if equal else {}, "auto")
+        run = planned(wanted, Path(results), parts_of(recipe, wanted), "auto")
         _until_reached(
             lambda: pretrain.pretrain(run.config, data, run.layout, wanted.device),
         )

@@ -15,6 +15,7 @@ from benchmarks.peers.task import (
     TEMPERATURE,
     VIEW,
     WEIGHT_DECAY,
+    Recipe,
     Task,
     limit_threads,
 )
@@ -64,6 +65,21 @@ def equal_parts(task: Task) -> dict[str, Any]:
         },
         "views": [VIEW.model_dump()] * 2,
     }
+
+
+def parts_of(recipe: Recipe, task: Task) -> dict[str, Any]:
+    """SimCLR's block of a study by a recipe's name; empty for replearn's own.
+
+    "kobak" has the values of D. Kobak's script simclr-cifar10 (83.2 % after 100 epochs with k = 10).
+    """
+    if recipe == "own":
+        return {}
+    parts = equal_parts(task)
+    if recipe == "lightly":
+        return parts
+    view = VIEW.model_dump() | {"crop_scale": (0.2, 1.0), "grayscale": 0.1}
+    optimizer = parts["optimizer"] | {"lr": 0.03}
+    return parts | {"hidden": 1024, "optimizer": optimizer, "views": [view] * 2}
 
 
 def throughput(task: dict[str, Any]) -> float:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from replearn.views import View
+
+Recipe = Literal["own", "lightly", "kobak"]
+"""What replearn trains with when it is about an accuracy."""
 
 TEMPERATURE = 0.5
 """Default of lightly's NTXentLoss, which its CIFAR-10 script keeps."""

@@ -14,7 +14,7 @@ from benchmarks.pairs import in_fresh_process
 from benchmarks.peers import ours
 from benchmarks.peers.__main__ import Size, candidates, lasting, race
 from benchmarks.peers.images import lay_out, prepared
-from benchmarks.peers.task import VIEW, Task, training_files
+from benchmarks.peers.task import VIEW, Recipe, Task, training_files
 from replearn.data import open_prepared
 from replearn.errors import UserError
 
@@ -69,19 +69,23 @@ def test_replearn_trains_and_is_timed(task: Task) -> None:
     assert ours.throughput(task.as_dict()) > 0
 
 
-@pytest.mark.parametrize(("every", "equal", "epochs"), [(1, False, [1, 2, 3]), (2, True, [2, 3])])
+@pytest.mark.parametrize(
+    ("every", "recipe", "epochs"),
+    [(1, "own", [1, 2, 3]), (2, "lightly", [2, 3]), (3, "kobak", [3])],
+)
 def test_the_curve_of_replearn_has_a_point_for_each_look(
-    task: Task, every: int, equal: bool, epochs: list[int]
+    task: Task, every: int, recipe: Recipe, epochs: list[int]
 ) -> None:
     curve = in_fresh_process(
         "benchmarks.peers.knn:our_curve",
         task=replace(task, epochs=3).as_dict(),
         target=1.1,
         every=every,
-        equal=equal,
+        recipe=recipe,
     )
     assert [epoch for epoch, _, _ in curve] == epochs
-    assert 0 < curve[0][1] < curve[1][1]
+    times = [seconds for _, seconds, _ in curve]
+    assert times == sorted(set(times)) and times[0] > 0
     assert all(0 <= accuracy <= 1 for _, _, accuracy in curve)
 
 
