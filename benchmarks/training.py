@@ -161,6 +161,7 @@ class Contest:
     def model_alone(self) -> None:
         """The same number of steps on batches made beforehand."""
         for batch in self.batches:
+            self.method.before_step(0.5)
             with torch.autocast(
                 self.device, self.budget.precision, self.budget.precision != torch.float32
             ):
@@ -179,7 +180,6 @@ class Contest:
                 case.batch_size,
                 self.augmentation,
                 epoch=0,
-                epochs=1,
                 needs=self.method.needs,
             )
         )

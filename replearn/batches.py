@@ -63,7 +63,6 @@ def epoch_batches(
     augmentation: Augmentation,
     *,
     epoch: int,
-    epochs: int,
     needs: frozenset[str],
     start: int = 0,
 ) -> Iterator[Batch]:
@@ -75,7 +74,6 @@ def epoch_batches(
         batch_size: n.
         augmentation: which views.
         epoch: number of the epoch.
-        epochs: of the training.
         needs: of the method.
         start: number of the first batch; those before it are passed over.
     """
@@ -109,7 +107,6 @@ def epoch_batches(
                 labels=labels if "labels" in needs else None,
                 tokens=tokens,
                 caption=caption,
-                progress=(epoch * count + number) / (epochs * count),
             )
 
 

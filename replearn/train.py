@@ -157,18 +157,19 @@ def train(
                 own,
                 augmentation,
                 epoch=epoch,
-                epochs=budget.epochs,
                 needs=method.needs,
                 start=done,
             ):
                 lr = learning_rate(budget.lr, position.step, steps, warm_up)
+                progress = position.step / steps
                 position.step += 1
                 with window.watch.model():
+                    method.before_step(progress)
                     with torch.autocast(
                         device.type, budget.precision, budget.precision != torch.float32
                     ):
                         loss = loss_of(batch)
-                    _descend(method, optimizer, loss, lr=lr, progress=batch.progress)
+                    _descend(method, optimizer, loss, lr=lr, progress=progress)
                     method.after_step(position.step / steps)
 
                 window.add(loss)

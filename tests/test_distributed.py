@@ -35,11 +35,9 @@ def prepared(name: str, *, paired: bool = False) -> tuple[Method, Batch]:
     config = run_config(name)
     method = Engine().settle(training_method(config).double(), "cpu")
     method.learn_from(untrained_teacher().double())
+    method.before_step(0.6)
     batch = batch_for(config)
-    changes: dict[str, object] = {
-        "views": tuple(view.double() for view in batch.views),
-        "progress": 0.6,
-    }
+    changes: dict[str, object] = {"views": tuple(view.double() for view in batch.views)}
     if paired:
         assert batch.tokens is not None and batch.caption is not None
         changes |= {

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
 from contextlib import nullcontext
-from itertools import islice
 
 import pytest
 import torch
@@ -42,26 +42,30 @@ def data(channels: int = 3) -> TrainingData:
     )
 
 
-def steps(config: RunConfig, engine: Engine, method: Method, count: int = 3) -> list[float]:
+def losses(config: RunConfig, engine: Engine, method: Method) -> list[float]:
+    return [loss.item() for loss in steps(config, engine, method)]
+
+
+def steps(config: RunConfig, engine: Engine, method: Method) -> Iterator[Tensor]:
     """Losses of a few steps as the training loop makes them."""
     optimizer = training_optimizer(config, method, lr=config.optimizer.lr, fused=engine.fast)
     loss_of = engine.loss_of(method.train())
     augmentation = Augmentation(config.views, 0)
-    losses = []
     training = data()
     batches = epoch_batches(
-        training, torch.arange(48), 16, augmentation, epoch=0, epochs=3, needs=method.needs
+        training, torch.arange(48), 16, augmentation, epoch=0, needs=method.needs
     )
-    for batch in islice(batches, count):
+    for number, batch in enumerate(batches):
+        progress = number / 9
+        method.before_step(progress)
         loss = loss_of(batch)
         optimizer.zero_grad(set_to_none=True)
         loss.total.backward()
-        for parameter in method.frozen(batch.progress):
+        for parameter in method.frozen(progress):
             parameter.grad = None
         optimizer.step()
-        method.after_step(batch.progress + 0.1)
-        losses.append(loss.total.detach())
-    return [value.item() for value in losses]
+        method.after_step(progress + 0.1)
+        yield loss.total.detach()
 
 
 @pytest.mark.parametrize("name", TRAINED)
@@ -71,7 +75,7 @@ def test_fast_and_plain_steps_agree(name: str) -> None:
     for engine in (Engine(fast=True), Engine(fast=False)):
         method = engine.settle(training_method(config, channels=3), "cpu")
         method.views_at_once = engine.fast
-        found.append(steps(config, engine, method))
+        found.append(losses(config, engine, method))
     assert found[0] == pytest.approx(found[1], rel=1e-3)
 
 
@@ -113,10 +117,10 @@ def test_a_step_stays_on_its_device_and_never_waits_for_it(
             16,
             Augmentation(config.views, 0),
             epoch=0,
-            epochs=3,
             needs=method.needs,
             start=1,
         ):
+            method.before_step(0.1)
             method.loss(batch).total.backward()
             optimizer.step()
             method.after_step(0.2)
@@ -134,7 +138,7 @@ def test_compiled_and_plain_steps_agree(name: str) -> None:
     for engine in (Engine(compile="kernels"), Engine(fast=False)):
         method = engine.settle(training_method(config, channels=3), "cpu")
         method.views_at_once = engine.fast
-        found.append(steps(config, engine, method))
+        found.append(losses(config, engine, method))
     assert found[0] == pytest.approx(found[1], rel=1e-3)
 
 
@@ -183,3 +187,17 @@ def test_evaluation_uses_the_running_statistics() -> None:
     torch.testing.assert_close(
         torch.cat(forward_apart(layer, [rows, rows])), layer(rows).repeat(2, 1)
     )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", TRAINED)
+def test_a_step_is_compiled_once(name: str) -> None:
+    """Also for a schedule that changes with every step, as DINO's temperature does."""
+    torch.compiler.reset()
+    config, engine = run_config(name), Engine(compile="kernels")
+    method = engine.settle(training_method(config, channels=3), "cpu")
+    method.learn_from(engine.settle(untrained_teacher(channels=3), "cpu"))
+    made = steps(config, engine, method)
+    next(made)
+    with torch.compiler.set_stance("fail_on_recompile"):
+        assert len(list(made)) == 2

@@ -28,7 +28,6 @@ class Batch:
         labels: int64 [n], only for methods whose `needs` name them.
         tokens: int64 [m, t], the captions of the batch as tokens, likewise.
         caption: int64 [n], row of each sample's caption in `tokens`.
-        progress: share of the training that is done, 0 to 1, for schedules inside a loss.
     """
 
     views: tuple[Tensor, ...]
@@ -37,7 +36,6 @@ class Batch:
     labels: Tensor | None = None
     tokens: Tensor | None = None
     caption: Tensor | None = None
-    progress: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +71,13 @@ class Method(nn.Module, ABC):
     @abstractmethod
     def loss(self, batch: Batch) -> Loss:
         """The training loss of one batch."""
+
+    def before_step(self, progress: float) -> None:
+        """Called before each step with the share of the training that is done, 0 to 1.
+
+        Here a schedule sets what `loss` reads, as a tensor on the method's device: torch.compile would take
+        a number of Python's for a constant, and compile anew when it changes.
+        """
 
     def after_step(self, progress: float) -> None:
         """Called after each optimiser step; `progress` runs from 0 to 1 over the training."""
@@ -149,7 +154,7 @@ def check_embeddings(name: str, *tensors: Tensor) -> None:
         raise ValueError(f"{name} got an empty batch")
 
 
-def check_temperature(name: str, value: float) -> None:
-    """Raise ValueError unless a temperature is positive."""
-    if not value > 0:
+def check_temperature(name: str, value: float | Tensor) -> None:
+    """Raise ValueError unless a temperature is positive; to look at a tensor would wait for its device."""
+    if not isinstance(value, Tensor) and not value > 0:
         raise ValueError(f"{name} needs a temperature above 0, not {value}")

@@ -37,7 +37,7 @@ def dino_loss(
     teacher_logits: Sequence[Tensor],
     center: Tensor,
     student_temperature: float,
-    teacher_temperature: float,
+    teacher_temperature: float | Tensor,
 ) -> Tensor:
     """Cross-entropy H(P_t, P_s), mean over samples and over pairs of different views.
 
@@ -45,7 +45,7 @@ def dino_loss(
         student_logits: one [n, k] per view, global views first.
         teacher_logits: one [n, k] per global view; no gradient reaches them.
         center: [k] or [1, k], subtracted from the teacher's logits.
-        student_temperature, teacher_temperature: τ_s and τ_t.
+        student_temperature, teacher_temperature: τ_s and τ_t; the latter also as a tensor, unchecked.
 
     Raises:
         ValueError: shapes differ, no pair of different views exists, the batch is empty or a τ ≤ 0.
@@ -86,6 +86,10 @@ class DINO(Method):
         self.prototypes = head.prototypes
         self.options = options
         self.register_buffer("center", torch.zeros(options.prototypes))
+        self.before_step(0.0)
+
+    def before_step(self, progress: float) -> None:
+        self._tau_t = self.center.new_full((), self.teacher_temperature(progress))
 
     def loss(self, batch: Batch) -> Loss:
         return self.distil(self.apart(self.student, batch.views), batch)
@@ -97,7 +101,7 @@ class DINO(Method):
             self._teacher_mean = mean_over_ranks(
                 torch.cat(teacher_logits).to(self.center.dtype).mean(0)
             )
-        tau_s, tau_t = self.options.student_temperature, self.teacher_temperature(batch.progress)
+        tau_s, tau_t = self.options.student_temperature, self._tau_t
         total = dino_loss(student_logits, teacher_logits, self.center, tau_s, tau_t)
         signs = collapse_signs(student_logits[1], teacher_logits[0], self.center, tau_s, tau_t)
         return Loss(total, signs)
@@ -124,7 +128,7 @@ class DINO(Method):
 
 @torch.no_grad()
 def collapse_signs(
-    student: Tensor, teacher: Tensor, center: Tensor, tau_s: float, tau_t: float
+    student: Tensor, teacher: Tensor, center: Tensor, tau_s: float, tau_t: float | Tensor
 ) -> dict[str, Tensor]:
     """Entropy of P_t and KL(P_t ‖ P_s) of one pair of views: they tell how DINO collapses (figure 7).
 

@@ -61,7 +61,6 @@ class Gram(DINO):
         self.anchor = Places(frozen_copy(encoder))
 
     def loss(self, batch: Batch) -> Loss:
-        self._progress = batch.progress
         places = self.apart(self.places, batch.views)  # the features h, then the patches
         _, head = self.student
         dino = self.distil([head(view[:, 0]) for view in places], batch)
@@ -73,16 +72,21 @@ class Gram(DINO):
 
     def drift(self, places: list[Tensor], batch: Batch) -> Tensor:
         """The Gram loss of the global views, a mean over them; 0 while there is no anchor yet."""
-        if self.anchors(batch.progress) == 0:
+        if not self._anchored:
             return torch.zeros((), device=batch.index.device)
         with torch.no_grad():
             kept = self.apart(self.anchor, batch.views[:GLOBAL_VIEWS])
         losses = [gram_loss(x[:, 1:], g[:, 1:]) for x, g in zip(places, kept, strict=True)]
         return torch.stack(losses).mean()
 
+    def before_step(self, progress: float) -> None:
+        super().before_step(progress)
+        self._anchors = self.anchors(progress)
+        self._anchored = self._anchors > 0
+
     def after_step(self, progress: float) -> None:
         super().after_step(progress)
-        if self.anchors(progress) > self.anchors(self._progress):
+        if self.anchors(progress) > self._anchors:
             update_ema(self.anchor.encoder, self.encoder, momentum=0.0)
 
     def anchors(self, progress: float) -> int:

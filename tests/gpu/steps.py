@@ -72,7 +72,7 @@ def steps(
     optimizer = training_optimizer(config, method, lr=config.optimizer.lr, fused=engine.fast)
     loss_of = engine.loss_of(method.train())
     for epoch in range(3):
-        for batch in epoch_batches(
+        batches = epoch_batches(
             training,
             torch.arange(48),
             16,
@@ -80,17 +80,19 @@ def steps(
                 config.views, 0, compiled=engine.compiles_views(training.images.device.type)
             ),
             epoch=epoch,
-            epochs=3,
             needs=method.needs,
-        ):
+        )
+        for number, batch in enumerate(batches):
+            progress = (3 * epoch + number) / 9
+            method.before_step(progress)
             with torch.autocast(training.images.device.type, precision, precision != torch.float32):
                 loss = loss_of(batch).total
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
-            for parameter in method.frozen(batch.progress):
+            for parameter in method.frozen(progress):
                 parameter.grad = None
             optimizer.step()
-            method.after_step(batch.progress + 0.01)
+            method.after_step(progress + 0.01)
             yield loss.detach().clone()
 
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 import torch
 from torch import Tensor
 
 from replearn.build import build_method, load_tensors, method_tensors
-from replearn.methods.base import Batch, Loss
+from replearn.methods.base import Loss
 from replearn.methods.dino import DINO
 from replearn.methods.gram import Gram, gram_loss
 from replearn.methods.options import GramOptions
@@ -26,13 +24,14 @@ def gram_method(**options: float) -> Gram:
     return method.train()
 
 
-def batch_at(progress: float) -> Batch:
-    return replace(batch_for(run_config("gram")), progress=progress)
+def loss_at(method: Gram, progress: float) -> Loss:
+    method.before_step(progress)
+    return method.loss(batch_for(run_config("gram")))
 
 
 def step(method: Gram, before: float, after: float) -> Loss:
     """A step of plain gradient descent between two points of the training."""
-    loss = method.loss(batch_at(before))
+    loss = loss_at(method, before)
     loss.total.backward()
     with torch.no_grad():
         for parameter in method.parameters():
@@ -87,8 +86,8 @@ def test_wrong_arguments_are_refused() -> None:
 
 def test_before_the_anchor_it_is_dino() -> None:
     method = gram_method()
-    dino = DINO.loss(method, batch_at(0.4))
-    loss = method.loss(batch_at(0.4))
+    loss = loss_at(method, 0.4)
+    dino = DINO.loss(method, batch_for(run_config("gram")))
     assert loss.total.item() == pytest.approx(dino.total.item(), rel=1e-6)
     assert loss.scalars["gram_drift"].item() == 0
 
@@ -121,7 +120,7 @@ def test_the_weight_counts_and_without_it_the_drift_is_measured_all_the_same() -
     for weight in (0.0, 2.0):
         method = gram_method(gram_weight=weight)
         step(method, 0.4, 0.5)
-        losses[weight] = method.loss(batch_at(0.5))
+        losses[weight] = loss_at(method, 0.5)
     drift = losses[0.0].scalars["gram_drift"].item()
     assert drift > 0 and losses[2.0].scalars["gram_drift"].item() == pytest.approx(drift)
     difference = losses[2.0].total.item() - losses[0.0].total.item()
