@@ -160,8 +160,8 @@ class Contest:
 
     def model_alone(self) -> None:
         """The same number of steps on batches made beforehand."""
-        for batch in self.batches:
-            self.method.before_step(0.5)
+        for number, batch in enumerate(self.batches):
+            self.method.before_step(number / len(self.batches))
             with torch.autocast(
                 self.device, self.budget.precision, self.budget.precision != torch.float32
             ):
@@ -169,7 +169,7 @@ class Contest:
             self.optimizer.zero_grad(set_to_none=True)
             loss.total.backward()
             self.optimizer.step()
-            self.method.after_step(0.5)
+            self.method.after_step((number + 1) / len(self.batches))
 
     def _batches(self, case: Case) -> list[Batch]:
         order = torch.arange(min(case.steps, 8) * case.batch_size)

@@ -45,8 +45,10 @@ def on_device(method: Method, device: str) -> Method:
 
 
 def method_tensors(method: Method) -> dict[str, Tensor]:
-    """Parameters and buffers by name, each tensor once even if two modules share it."""
-    return {**dict(method.named_parameters()), **dict(method.named_buffers())}
+    """Parameters and persistent buffers by name, each tensor once even if two modules share it."""
+    tensors = {**dict(method.named_parameters()), **dict(method.named_buffers())}
+    persistent = method.state_dict()
+    return {name: tensor for name, tensor in tensors.items() if name in persistent}
 
 
 @torch.no_grad()

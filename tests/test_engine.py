@@ -9,6 +9,7 @@ from contextlib import nullcontext
 import pytest
 import torch
 from torch import Tensor, nn
+from torch._dynamo.utils import counters
 
 from replearn.batches import Augmentation, TrainingData, epoch_batches
 from replearn.batchnorm import forward_apart, with_views
@@ -22,6 +23,7 @@ from tests.methods.test_contract import (
     CLASSES,
     SIZE,
     TRAINED,
+    batch_for,
     run_config,
     training_method,
     untrained_teacher,
@@ -194,11 +196,29 @@ def test_evaluation_uses_the_running_statistics() -> None:
 def test_a_step_is_compiled_once(name: str) -> None:
     """Also for a schedule that changes with every step, as DINO's temperature does."""
     torch.compiler.reset()
+    counters.clear()
     config, engine = run_config(name), Engine(compile="kernels")
     method = engine.settle(training_method(config, channels=3), "cpu")
     method.learn_from(engine.settle(untrained_teacher(channels=3), "cpu"))
     made = steps(config, engine, method)
     next(made)
+    assert counters["stats"]["unique_graphs"] > 0, "something was compiled"
     method.eval().train()  # as between two epochs, when a run looks at itself
     with torch.compiler.set_stance("fail_on_recompile"):
         assert len(list(made)) == 2
+
+
+@pytest.mark.slow
+def test_the_anchor_costs_another_compilation_and_no_more() -> None:
+    torch.compiler.reset()
+    counters.clear()
+    config, engine = run_config("gram"), Engine(compile="kernels")
+    method = engine.settle(training_method(config), "cpu")
+    loss_of, batch = engine.loss_of(method.train()), batch_for(config)
+    graphs = []
+    for progress in (0.0, 0.2, 0.5, 0.6, 0.9):
+        method.before_step(progress)
+        loss_of(batch).total.backward()
+        method.after_step(progress + 0.05)
+        graphs.append(counters["stats"]["unique_graphs"])
+    assert 0 < graphs[0] == graphs[1] < graphs[2] == graphs[3] == graphs[4]

@@ -14,6 +14,7 @@ from replearn import train
 from replearn.checkpoint import Checkpoint
 from replearn.errors import UserError
 from replearn.methods import METHODS
+from replearn.methods.base import Method
 from replearn.planning import Plan
 from replearn.pretrain import images_to_fit
 from replearn.train import LOG_EVERY
@@ -49,6 +50,25 @@ def test_interrupted_and_resumed_equals_uninterrupted(
     assert process.wait() != 0, "it was stopped before its end"
     assert not (tmp_path / "cut" / "encoder.safetensors").exists()
     same(whole, run_once(tiny_study, method, tmp_path / "cut"))
+
+
+def test_schedules_follow_the_share_of_the_training_that_is_done(
+    tiny_study: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also when it was cut off in its second epoch, and goes on after the first."""
+    seen: list[float] = []
+
+    def before_step(self: Method, progress: float) -> None:
+        seen.append(progress)
+        if len(seen) == 21:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Method, "before_step", before_step)
+    with pytest.raises(KeyboardInterrupt):
+        run_once(tiny_study, "simclr", tmp_path)
+    run_once(tiny_study, "simclr", tmp_path)
+    an_epoch = 450 // 32
+    assert seen == [step / (3 * an_epoch) for step in [*range(21), *range(an_epoch, 3 * an_epoch)]]
 
 
 @pytest.mark.parametrize(

@@ -75,8 +75,8 @@ class Method(nn.Module, ABC):
     def before_step(self, progress: float) -> None:
         """Called before each step with the share of the training that is done, 0 to 1.
 
-        Here a schedule sets what `loss` reads, as a tensor on the method's device: torch.compile would take
-        a number of Python's for a constant, and compile anew when it changes.
+        Here a schedule sets what `loss` reads: it fills a buffer of the method. For a number of Python's own
+        torch.compile would compile anew when it changes; CUDA graphs would record anew for another tensor.
         """
 
     def after_step(self, progress: float) -> None:

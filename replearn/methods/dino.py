@@ -72,6 +72,7 @@ class DINO(Method):
     """Student and teacher share an architecture; the teacher's encoder is evaluated, as in the paper."""
 
     center: Tensor
+    tau_t: Tensor
     prototypes: nn.Module
 
     def __init__(self, encoder: nn.Module, shape: EncoderShape, options: DINOOptions) -> None:
@@ -86,10 +87,11 @@ class DINO(Method):
         self.prototypes = head.prototypes
         self.options = options
         self.register_buffer("center", torch.zeros(options.prototypes))
-        self.before_step(0.0)
+        tau_t = torch.tensor(options.teacher_temperature_start)
+        self.register_buffer("tau_t", tau_t, persistent=False)
 
     def before_step(self, progress: float) -> None:
-        self._tau_t = self.center.new_full((), self.teacher_temperature(progress))
+        self.tau_t.fill_(self.teacher_temperature(progress))
 
     def loss(self, batch: Batch) -> Loss:
         return self.distil(self.apart(self.student, batch.views), batch)
@@ -101,7 +103,7 @@ class DINO(Method):
             self._teacher_mean = mean_over_ranks(
                 torch.cat(teacher_logits).to(self.center.dtype).mean(0)
             )
-        tau_s, tau_t = self.options.student_temperature, self._tau_t
+        tau_s, tau_t = self.options.student_temperature, self.tau_t
         total = dino_loss(student_logits, teacher_logits, self.center, tau_s, tau_t)
         signs = collapse_signs(student_logits[1], teacher_logits[0], self.center, tau_s, tau_t)
         return Loss(total, signs)

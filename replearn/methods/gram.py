@@ -59,6 +59,7 @@ class Gram(DINO):
         super().__init__(encoder, shape, options)
         self.places = Places(encoder)
         self.anchor = Places(frozen_copy(encoder))
+        self._anchors, self._anchored = 0, False
 
     def loss(self, batch: Batch) -> Loss:
         places = self.apart(self.places, batch.views)  # the features h, then the patches

@@ -87,7 +87,8 @@ def batch_for(config: RunConfig, channels: int = 1, seed: int = 0) -> Batch:
     )
 
 
-def forward(method: Method, batch: Batch) -> Tensor:
+def forward(method: Method, batch: Batch, progress: float = 0.0) -> Tensor:
+    method.before_step(progress)
     total = method.loss(batch).total
     assert total.ndim == 0 and total.isfinite()
     return total
