@@ -83,7 +83,7 @@ class Gram(DINO):
     def before_step(self, progress: float) -> None:
         super().before_step(progress)
         self._anchors = self.anchors(progress)
-        self._anchored = self._anchors > 0
+        self._anchored = self._anchors > 0  # for the loss, compiled anew when what it reads changes
 
     def after_step(self, progress: float) -> None:
         super().after_step(progress)
