@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator
 from contextlib import nullcontext
+from itertools import islice
 
 import pytest
 import torch
@@ -18,10 +19,8 @@ from replearn.engine import Engine
 from replearn.images import ResidentImages
 from replearn.methods.base import Method
 from replearn.optimizers import build_optimizer
-from replearn.pretrain import training_optimizer
+from tests.gpu.steps import data, steps
 from tests.methods.test_contract import (
-    CLASSES,
-    SIZE,
     TRAINED,
     batch_for,
     run_config,
@@ -31,43 +30,13 @@ from tests.methods.test_contract import (
 from tests.other_device import NAME, OtherDevice
 
 
-def data(channels: int = 3) -> TrainingData:
-    random = torch.Generator().manual_seed(0)
-    images = torch.randint(256, (48, channels, SIZE, SIZE), generator=random, dtype=torch.uint8)
-    tokens = torch.randint(1, 400, (CLASSES, 2, 16), generator=random)
-    return TrainingData(
-        images=ResidentImages(images),
-        mean=(0.5,) * channels,
-        std=(0.25,) * channels,
-        labels=torch.arange(48) % CLASSES,
-        tokens=tokens,
-    )
-
-
 def losses(config: RunConfig, engine: Engine, method: Method) -> list[float]:
-    return [loss.item() for loss in steps(config, engine, method)]
+    return [loss.item() for loss in a_few(config, engine, method)]
 
 
-def steps(config: RunConfig, engine: Engine, method: Method) -> Iterator[Tensor]:
-    """Losses of a few steps as the training loop makes them."""
-    optimizer = training_optimizer(config, method, lr=config.optimizer.lr, fused=engine.fast)
-    loss_of = engine.loss_of(method.train())
-    augmentation = Augmentation(config.views, 0)
-    training = data()
-    batches = epoch_batches(
-        training, torch.arange(48), 16, augmentation, epoch=0, needs=method.needs
-    )
-    for number, batch in enumerate(batches):
-        progress = number / 9
-        method.before_step(progress)
-        loss = loss_of(batch)
-        optimizer.zero_grad(set_to_none=True)
-        loss.total.backward()
-        for parameter in method.frozen(progress):
-            parameter.grad = None
-        optimizer.step()
-        method.after_step(progress + 0.1)
-        yield loss.total.detach()
+def a_few(config: RunConfig, engine: Engine, method: Method) -> Iterator[Tensor]:
+    """The losses of three steps on the CPU."""
+    return islice(steps(config, engine, method, data("cpu"), torch.float32), 3)
 
 
 @pytest.mark.parametrize("name", TRAINED)
@@ -98,7 +67,7 @@ def test_a_step_stays_on_its_device_and_never_waits_for_it(
     config = run_config(name)
     method = training_method(config, channels=3)
     method.views_at_once = at_once
-    here = data()
+    here = data("cpu")
     with OtherDevice() as device:
         method.to(NAME)
         method.learn_from(untrained_teacher(channels=3).to(NAME))
@@ -200,7 +169,7 @@ def test_a_step_is_compiled_once(name: str) -> None:
     config, engine = run_config(name), Engine(compile="kernels")
     method = engine.settle(training_method(config, channels=3), "cpu")
     method.learn_from(engine.settle(untrained_teacher(channels=3), "cpu"))
-    made = steps(config, engine, method)
+    made = a_few(config, engine, method)
     next(made)
     assert counters["stats"]["unique_graphs"] > 0, "something was compiled"
     method.eval().train()  # as between two epochs, when a run looks at itself

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from itertools import islice
 
 import torch
@@ -15,18 +14,20 @@ from replearn.engine import Engine
 from replearn.images import ResidentImages
 from replearn.methods.base import Method
 from replearn.pretrain import training_optimizer
-from tests import test_engine
-from tests.methods.test_contract import training_method, untrained_teacher
+from tests.methods.test_contract import CLASSES, SIZE, training_method, untrained_teacher
 
 
 def data(device: str) -> TrainingData:
-    here = test_engine.data()
-    assert here.labels is not None and here.tokens is not None
-    return replace(
-        here,
-        images=ResidentImages(torch.cat(list(here.images.chunks(48))).to(device)),
-        labels=here.labels.to(device),
-        tokens=here.tokens.to(device),
+    """Random images of every class, and prompts."""
+    random = torch.Generator().manual_seed(0)
+    images = torch.randint(256, (48, 3, SIZE, SIZE), generator=random, dtype=torch.uint8)
+    tokens = torch.randint(1, 400, (CLASSES, 2, 16), generator=random)
+    return TrainingData(
+        images=ResidentImages(images.to(device)),
+        mean=(0.5,) * 3,
+        std=(0.25,) * 3,
+        labels=(torch.arange(48) % CLASSES).to(device),
+        tokens=tokens.to(device),
     )
 
 
