@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from torch.optim import Optimizer
 from replearn.build import load_tensors, method_tensors
 from replearn.history import History
 from replearn.methods.base import Method
+from replearn.provenance import Spent
 from replearn.wholefile import write_bytes
 
 
@@ -32,13 +33,13 @@ class Position:
 
     Attributes:
         step: optimiser steps taken.
-        seconds: that they took, with everything around them, in all processes so far.
+        spent: what they took, with everything around them, in all processes so far.
         neighbourhoods: of the samples, if the method mines.
         pending: losses and scalars [k] of the last k steps, which history does not have yet.
     """
 
     step: int = 0
-    seconds: float = 0.0
+    spent: Spent = field(default_factory=Spent)
     neighbourhoods: Tensor | None = None
     pending: dict[str, Tensor] = field(default_factory=dict)
 
@@ -73,7 +74,7 @@ class Checkpoint:
         facts = {
             "key": self.key,
             "step": position.step,
-            "seconds": position.seconds,
+            "spent": asdict(position.spent),
             "history": history.mark(),
             "torch": torch.__version__,
         }
@@ -107,7 +108,7 @@ class Checkpoint:
             _load_optimizer(optimizer, _below("optimizer.", tensors))
             pending = _below("pending.", tensors)
             neighbourhoods = tensors.get("neighbourhoods")
-            position = Position(facts["step"], facts["seconds"], neighbourhoods, pending)
+            position = Position(facts["step"], Spent(**facts["spent"]), neighbourhoods, pending)
             return position, complaints
         history.resume(None)
         return Position(), complaints

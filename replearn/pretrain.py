@@ -34,7 +34,7 @@ from replearn.methods.options import CLIPOptions
 from replearn.monitor import Monitor, collapsed
 from replearn.optimizers import build_optimizer
 from replearn.progress import Progress
-from replearn.provenance import provenance
+from replearn.provenance import Spent, provenance
 from replearn.teacher import trained_teacher
 from replearn.train import Budget, train
 from replearn.wholefile import write_bytes
@@ -64,7 +64,7 @@ def pretrain(
         device: "cpu" or "cuda".
         teacher: encoder.safetensors of the run that the configuration names as its teacher.
     """
-    started = time.time()
+    started, earlier = time.time(), Spent()
     if device == "cuda":
         torch.cuda.reset_peak_memory_stats()
     part = dataset.part("train")
@@ -84,7 +84,7 @@ def pretrain(
             config.training.monitor, dataset, part, device, supervision=config.supervision
         )
         if config.options.trained:
-            started -= train(
+            earlier = train(
                 method,
                 data,
                 training_optimizer(config, method, lr=budget.lr, fused=engine.fast),
@@ -110,7 +110,9 @@ def pretrain(
     tensors = {name: t.detach().cpu().contiguous() for name, t in method_tensors(method).items()}
     write_bytes(layout.encoder, save(tensors, metadata={"key": config.key}))
     write_bytes(layout.history, history.path.read_bytes())
-    facts = provenance(started, device) | {"ranks": distributed.size()} | speed(history.path)
+    facts = (
+        provenance(started, device, earlier) | {"ranks": distributed.size()} | speed(history.path)
+    )
     write_json(
         layout.pretrain,
         {

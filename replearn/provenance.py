@@ -7,6 +7,7 @@ import resource
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
 from importlib import metadata
@@ -21,19 +22,41 @@ READINGS = [energy.read()]
 """Energy counters when this process loaded, and at the end of each piece of work since."""
 
 
-def provenance(started: float, device: str = "cpu") -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """What a piece of work has taken: seconds by the clock, and joules, None where they cannot be read."""
+
+    seconds: float = 0.0
+    joules: float | None = 0.0
+
+    def __add__(self, other: Spent) -> Spent:
+        if self.joules is None or other.joules is None:
+            return Spent(self.seconds + other.seconds, None)
+        return Spent(self.seconds + other.seconds, round(self.joules + other.joules, 1))
+
+
+def spent(started: float, device: str = "cpu") -> Spent:
+    """What this process has taken since `started`; joules from the last reading before it on."""
+    uuid = _cuda_facts()[1] if device == "cuda" else None
+    before = [reading for reading in READINGS if reading.time <= started] or READINGS[:1]
+    READINGS.append(energy.read())
+    return Spent(time.time() - started, energy.between(before[-1], READINGS[-1], uuid))
+
+
+def provenance(started: float, device: str = "cpu", earlier: Spent = Spent()) -> dict[str, Any]:
     """What a metrics file says about the process that made it; only here are times.
 
     Args:
         started: when the work began, as `time.time()` gave it.
         device: "cpu" or "cuda".
+        earlier: what it took in processes before this one, if it was interrupted.
 
     Returns:
         Versions, commit (None outside a checkout), device, wall time in seconds, peak memory in MB
         (the GPU's own on "cuda", else this process's resident memory), energy in joules where it can be
-        read (from the last reading before `started` on; of this process's last start, if it was resumed),
-        time of writing (UTC).
+        read, time of writing (UTC).
     """
+    taken = earlier + spent(started, device)
     name, uuid, peak = _cuda_facts() if device == "cuda" else (cpu_name(), None, _peak_memory_mb())
     return {
         "replearn": replearn.__version__,
@@ -44,9 +67,9 @@ def provenance(started: float, device: str = "cpu") -> dict[str, Any]:
         "device": device,
         "device_name": name,
         "device_uuid": uuid,
-        "wall_seconds": round(time.time() - started, 3),
+        "wall_seconds": round(taken.seconds, 3),
         "peak_memory_mb": peak,
-        "energy_joules": _energy(started, uuid),
+        "energy_joules": taken.joules,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
     }
 
@@ -70,13 +93,6 @@ def cpu_name() -> str:
         lines = []
     named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
     return next(named, platform.processor() or platform.machine())
-
-
-def _energy(started: float, gpu: str | None) -> float | None:
-    """Joules since the last reading before `started`; a resumed training started before this process."""
-    before = [reading for reading in READINGS if reading.time <= started]
-    READINGS.append(energy.read())
-    return energy.between(before[-1] if before else READINGS[0], READINGS[-1], gpu)
 
 
 def _cuda_facts() -> tuple[str, str | None, float]:

@@ -25,6 +25,7 @@ from replearn.history import History
 from replearn.images import TrainingImages, chunk_size
 from replearn.methods.base import Loss, Method
 from replearn.optimizers import learning_rate
+from replearn.provenance import Spent, spent
 from replearn.randomness import generator
 from replearn.stopwatch import Stopwatch
 
@@ -70,7 +71,7 @@ def train(
     on_epoch: Callable[[int], Mapping[str, float | str | None]],
     engine: Engine,
     hopeless: Callable[[], bool] = lambda: False,
-) -> float:
+) -> Spent:
     """Train `method` in place, from its checkpoint if there is one.
 
     Args:
@@ -86,7 +87,7 @@ def train(
         hopeless: whether to end before the budget does, asked after each epoch (on rank 0).
 
     Returns:
-        Seconds that earlier processes spent on this training.
+        What earlier processes had spent on this training.
 
     Raises:
         UserError: the batch is larger than the data, or cannot be shared by the ranks.
@@ -111,7 +112,7 @@ def train(
     own = budget.batch_size // distributed.size()
     device, seed = data.images.device, augmentation.seed
     leads, alone = distributed.rank() == 0, distributed.size() == 1
-    started = time.monotonic()
+    started = time.time()
     position, complaints = checkpoint.load(method, optimizer, history)
     if not distributed.all_equal(position.step, device):
         raise MachineFault(
@@ -119,7 +120,7 @@ def train(
             where=str(checkpoint.path.parent),
             hint="Start again once all nodes see the same files.",
         )
-    earlier = position.seconds
+    earlier = position.spent
     for complaint in complaints:
         history.note(complaint)
     history.start(position.step * budget.batch_size)
@@ -133,7 +134,7 @@ def train(
 
     def save() -> None:
         position.pending = window.pending()
-        position.seconds = earlier + time.monotonic() - started
+        position.spent = earlier + spent(started, device.type)
         with pace.saving():
             checkpoint.save(method, optimizer, position, history)
 

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import signal
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from replearn import train
+from replearn import energy, provenance, train
 from replearn.layout import RunLayout
 from replearn.planning import Plan
 from tests.tiny_study import TRAINED, curves, run_once, same
@@ -163,6 +164,37 @@ def test_a_checkpoint_that_is_not_whole_is_told_of_and_the_one_before_used(
         assert f"{name} is not used: " in told
     resumed = f"resuming after {2 * STEPS_PER_EPOCH * 32:,} images" in told
     assert resumed == (BEFORE not in damaged)
+
+
+def hundred_watts() -> energy.Reading:
+    now = time.time()
+    return energy.Reading(now, {"intel-rapl:0": (100 * (now % 1e5), 1e7)})
+
+
+def test_what_earlier_processes_took_is_counted(
+    tiny_study: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = hundred_watts()
+    monkeypatch.setattr(energy, "read", hundred_watts)
+    monkeypatch.setattr(provenance, "READINGS", [first])
+    stopped(tiny_study, "byol", tmp_path, STEPS_PER_EPOCH + 5)
+    layout = run_once(tiny_study, "byol", tmp_path)
+    took = json.loads(layout.pretrain.read_text())["provenance"]
+    joules = energy.between(first, provenance.READINGS[-1])
+    assert took["energy_joules"] == pytest.approx(joules, abs=0.3)
+    assert took["wall_seconds"] == pytest.approx(took["energy_joules"] / 100, rel=0.2)
+
+
+def test_energy_that_one_process_could_not_read_is_not_claimed(
+    tiny_study: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(energy, "read", lambda: energy.Reading(time.time()))
+    monkeypatch.setattr(provenance, "READINGS", [energy.read()])
+    stopped(tiny_study, "byol", tmp_path, STEPS_PER_EPOCH + 5)
+    monkeypatch.setattr(energy, "read", hundred_watts)
+    monkeypatch.setattr(provenance, "READINGS", [hundred_watts()])
+    layout = run_once(tiny_study, "byol", tmp_path)
+    assert json.loads(layout.pretrain.read_text())["provenance"]["energy_joules"] is None
 
 
 @pytest.mark.parametrize("damage", [shorter, emptied, Path.unlink])

@@ -19,8 +19,7 @@ NOTES = {
     "GPU": "GPU-hours: wall time of pretraining × GPUs.",
     "CPU": "CPU-hours: wall time of pretraining × processes; the threads of a process are not counted.",
     "mixed": "Hours of GPUs and of CPUs are not comparable, so the front is by images seen.",
-    "energy": "Energy: as the counters say, which include other jobs on the same processors or card;"
-    " of a training that was resumed, for its last process alone.",
+    "energy": "Energy: as the counters say, which include other jobs on the same processors or card.",
     "taught": "Distillation's row leaves out its teacher's training, so it is not on the front.",
 }
 
