@@ -12,7 +12,7 @@ import argparse
 import os
 import tempfile
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import replace
 from functools import partial
 from itertools import product
@@ -22,13 +22,20 @@ from benchmarks.harness import Row, Table, one_by_one, options, run
 from benchmarks.pairs import abba, in_fresh_process, paired_ratio
 from benchmarks.training import Case, Contest, cases
 from replearn.allocator import keep_freed_memory
+from replearn.errors import UserError
 
 SETTLED = 2
 """Epochs before the clock starts."""
+GIVEN_UP = "given up"
+"""The file that tells trainings that wait for the others that one of them has failed."""
 
 
 def together(case: Case, device: str, jobs: int, threads: int, seconds: float) -> float:
-    """Images per second of `jobs` trainings in processes of their own, all running at once."""
+    """Images per second of `jobs` trainings in processes of their own, all running at once.
+
+    Raises:
+        UserError: one of them failed.
+    """
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(jobs) as pool:
         waiting = [
             pool.submit(
@@ -43,7 +50,11 @@ def together(case: Case, device: str, jobs: int, threads: int, seconds: float) -
             )
             for _ in range(jobs)
         ]
-        return sum(job.result() for job in waiting)
+        try:
+            return sum(job.result() for job in as_completed(waiting))
+        except UserError:
+            (Path(folder) / GIVEN_UP).touch()
+            raise
 
 
 def one_of_several(
@@ -61,6 +72,8 @@ def one_of_several(
             contest.end_to_end()
         (place / str(os.getpid())).touch()
         while len(list(place.iterdir())) < jobs:
+            if (place / GIVEN_UP).exists():
+                raise UserError("another of the trainings failed")
             time.sleep(0.01)
         epochs, start = 0, time.perf_counter()
         while time.perf_counter() - start < seconds:

@@ -26,19 +26,21 @@ LEVEL = 0.95
 
 @dataclass(frozen=True, slots=True)
 class Ratio:
-    """Median of paired ratios with its bootstrap interval."""
+    """Median of paired ratios with its bootstrap interval, which a single pair does not have."""
 
     median: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
     pairs: tuple[float, ...]
 
     def __str__(self) -> str:
+        if self.low is None or self.high is None:
+            return f"{self.median:.2f} (one pair)"
         return f"{self.median:.2f} [{self.low:.2f}, {self.high:.2f}]"
 
 
 def paired_ratio(a: Sequence[float], b: Sequence[float], seed: int = 0) -> Ratio:
-    """Median of aᵢ / bᵢ and a percentile bootstrap interval over the pairs.
+    """Median of aᵢ / bᵢ and a percentile bootstrap interval over the pairs, if there are several.
 
     Args:
         a, b: positive measurements in the order they were made, a[i] next to b[i].
@@ -50,6 +52,8 @@ def paired_ratio(a: Sequence[float], b: Sequence[float], seed: int = 0) -> Ratio
     if not a or len(a) != len(b):
         raise ValueError(f"pairs need as many of one as of the other, not {len(a)} and {len(b)}")
     pairs = np.asarray(a, dtype=np.float64) / np.asarray(b, dtype=np.float64)
+    if len(pairs) == 1:
+        return Ratio(float(pairs[0]), None, None, tuple(pairs.tolist()))
     rows = np.random.default_rng(seed).integers(len(pairs), size=(RESAMPLES, len(pairs)))
     tails = 50 * (1 - LEVEL), 50 * (1 + LEVEL)
     low, high = np.percentile(np.median(pairs[rows], axis=1), tails)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import ctypes
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
-_LARGEST_BLOCK = 1 << 30
+_LARGEST_BLOCKS = 1 << 30, 1 << 25
+"""Blocks up to this size are kept; glibc before 2.35 takes no more than the second."""
 
 
 def keep_freed_memory() -> bool:
@@ -17,7 +18,8 @@ def keep_freed_memory() -> bool:
     """
     try:
         library = ctypes.CDLL(None)
-        heap = library.mallopt(_M_MMAP_THRESHOLD, _LARGEST_BLOCK)
-        return bool(library.mallopt(_M_TRIM_THRESHOLD, -1) and heap)
+        # The second setting alone would do harm: it ends glibc's own adjustment of the first.
+        kept = any(library.mallopt(_M_MMAP_THRESHOLD, size) for size in _LARGEST_BLOCKS)
+        return kept and bool(library.mallopt(_M_TRIM_THRESHOLD, -1))
     except (AttributeError, OSError):
         return False

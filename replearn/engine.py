@@ -32,7 +32,6 @@ class Engine:
     def settle(self, method: Method, device: str) -> Method:
         """The method on "cpu" or "cuda", laid out in memory for this engine."""
         method.views_at_once = self.fast and (device == "cuda" or distributed.size() > 1)
-        torch.backends.cudnn.benchmark = self.fast
         layout = torch.channels_last if self.fast else torch.contiguous_format
         return method.to(device=device, memory_format=layout)  # type: ignore[call-overload,no-any-return]
 
@@ -41,7 +40,11 @@ class Engine:
         return self.compile != "off" and device == "cuda"
 
     def loss_of(self, method: Method) -> Callable[[Batch], Loss]:
-        """The method's loss as this engine computes it; its backward averages the gradients of all ranks."""
+        """The method's loss as this engine computes it; its backward averages the gradients of all ranks.
+
+        cuDNN's choice of algorithms, which is the process's, becomes this engine's.
+        """
+        torch.backends.cudnn.benchmark = self.fast
         module: nn.Module = _LossModule(method)
         if distributed.size() > 1:
             module = DistributedDataParallel(

@@ -8,7 +8,7 @@ from typing import cast
 
 import torch
 from torch import Tensor, nn
-from torch.optim import SGD, AdamW, Optimizer
+from torch.optim import AdamW, Optimizer
 
 
 def build_optimizer(
@@ -50,6 +50,19 @@ def build_optimizer(
     raise ValueError(f"unknown optimiser {name!r}")
 
 
+class SGD(torch.optim.SGD):
+    """SGD with momentum that starts at zero, so that a tensor's first gradient may come late.
+
+    Those of DINO's prototypes do. torch's fused step takes velocities of all tensors of a group or of none.
+    """
+
+    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
+        for group in self.param_groups:
+            if group["momentum"]:
+                _start_velocities(self, group["params"])
+        super().step(closure)
+
+
 class LARS(Optimizer):
     """Layer-wise adaptive rate scaling (You, Gitman & Ginsburg, 2017), clipped to at most the global rate.
 
@@ -74,14 +87,20 @@ class LARS(Optimizer):
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
         for group in self.param_groups:
-            weights = [p for p in group["params"] if p.grad is not None]
-            for weight in weights:
-                if "momentum_buffer" not in self.state[weight]:
-                    self.state[weight]["momentum_buffer"] = torch.zeros_like(weight)
+            weights = _start_velocities(self, group["params"])
             if weights:
                 velocities = [self.state[weight]["momentum_buffer"] for weight in weights]
                 gradients = [cast(Tensor, weight.grad) for weight in weights]
                 self._step(weights, gradients, velocities, group)
+
+
+def _start_velocities(optimizer: Optimizer, parameters: Iterable[Tensor]) -> list[Tensor]:
+    """Those of the parameters that have a gradient, each with a velocity from now on."""
+    moving = [parameter for parameter in parameters if parameter.grad is not None]
+    for parameter in moving:
+        if "momentum_buffer" not in optimizer.state[parameter]:
+            optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+    return moving
 
 
 def _lars_at_once(

@@ -37,6 +37,10 @@ SAVE_SECONDS = 600.0
 SAVE_SHARE = 0.01
 """Part of the time that checkpoints may take: an epoch that is over too soon for that ends without one."""
 
+REPEAT_SECONDS = 5.0
+"""Within these a second signal is the first one again: who signals all processes of a job signals ranks and
+their launcher, which passes it on."""
+
 _TOTAL = "loss"
 
 
@@ -347,16 +351,20 @@ def _recluster(
 def _termination() -> Iterator[Callable[[], int | None]]:
     """Within the context, SIGTERM and SIGINT are noted instead of ending the process.
 
-    A second one ends it at once. Yields a function that says which one came, None if none did.
+    One that comes later than `REPEAT_SECONDS` after the first ends it at once. Yields a function that says
+    which one came first, None if none did.
     """
     received: int | None = None
+    arrived = 0.0
     previous: dict[signal.Signals, Any] = {}
 
     def receive(number: int, frame: FrameType | None) -> None:
-        nonlocal received
-        received = number
-        for each, handler in previous.items():
-            signal.signal(each, handler)
+        nonlocal received, arrived
+        if received is None:
+            received, arrived = number, time.monotonic()
+        elif time.monotonic() - arrived > REPEAT_SECONDS:
+            signal.signal(number, previous[signal.Signals(number)])
+            signal.raise_signal(number)
 
     for number in (signal.SIGTERM, signal.SIGINT):
         previous[number] = signal.signal(number, receive)

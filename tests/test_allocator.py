@@ -9,6 +9,17 @@ import pytest
 
 from replearn.allocator import keep_freed_memory
 
+OLDER = """
+import ctypes
+from types import SimpleNamespace
+known = ctypes.CDLL(None).mallopt
+def mallopt(name, value):
+    return 0 if name == -3 and value > 1 << 25 else known(name, value)
+older = SimpleNamespace(mallopt=mallopt)
+ctypes.CDLL = lambda name: older
+"""
+"""The limit of glibc before 2.35, put on this one."""
+
 FAULTS = """
 import resource
 import numpy as np
@@ -17,7 +28,7 @@ from replearn.allocator import keep_freed_memory
 def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     for _ in range(20):
-        blocks = [np.ones(size) for size in (200_000, 5_000_000, 800_000)]
+        blocks = [np.ones(size) for size in (200_000, 3_000_000, 800_000)]
         del blocks
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
@@ -29,10 +40,11 @@ print(first, faults())
 
 
 @pytest.mark.skipif(not keep_freed_memory(), reason="needs glibc")
-def test_freed_memory_is_used_again() -> None:
+@pytest.mark.parametrize("library", ["", OLDER], ids=["glibc", "glibc before 2.35"])
+def test_freed_memory_is_used_again(library: str) -> None:
     """Page faults of the same allocations, again and again; in a process of its own."""
     done = subprocess.run(
-        [sys.executable, "-c", FAULTS], capture_output=True, text=True, check=True
+        [sys.executable, "-c", library + FAULTS], capture_output=True, text=True, check=True
     )
     before, after = map(int, done.stdout.split())
     assert before > 1000

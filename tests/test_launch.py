@@ -57,6 +57,7 @@ def start(
         env=environment,
         stderr=subprocess.PIPE,
         text=True,
+        start_new_session=True,
     )
 
 
@@ -112,6 +113,22 @@ def test_ranks_stop_together_and_resume_to_the_same_bits(study: Plan, tmp_path: 
     assert "resuming after" in finished(with_ranks(study, "byol", tmp_path / "cut", 2))
     whole, cut = weights(tmp_path / "whole"), weights(tmp_path / "cut")
     assert all(torch.equal(tensor, cut[name]) for name, tensor in whole.items())
+
+
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_a_signal_that_comes_twice_loses_nothing(study: Plan, ranks: int, tmp_path: Path) -> None:
+    """Ctrl-C and batch systems signal every process; a launcher passes on what its ranks have already."""
+    command = ("-m", "replearn") if ranks == 1 else ("-c", SCRIPT, str(ranks))
+    process = start(study, "byol", tmp_path, *command)
+    history = tmp_path / "state" / "history.jsonl"
+    while process.poll() is None and not (history.exists() and b'"loss"' in history.read_bytes()):
+        time.sleep(0.002)
+    for _ in range(3 - ranks):
+        os.killpg(process.pid, signal.SIGTERM)
+    _, errors = process.communicate(timeout=300)
+    assert process.returncode == 128 + signal.SIGTERM, errors
+    assert errors.count("stopped by SIGTERM") == 1
+    assert (tmp_path / "state" / "checkpoint.safetensors").exists()
 
 
 def test_torchrun_starts_ranks_too(study: Plan, tmp_path: Path) -> None:

@@ -89,6 +89,25 @@ def test_lars_matches_its_formula(fused: bool) -> None:
     assert bias.item() == pytest.approx(b, abs=1e-6)
 
 
+@pytest.mark.parametrize("fused", [True, False])
+@pytest.mark.parametrize("name", ["sgd", "adamw", "lars"])
+def test_a_first_gradient_may_come_late(name: str, fused: bool) -> None:
+    """A tensor that joins at the third step goes as one that was alone until then."""
+    early, late, alone = (torch.nn.Linear(3, 2, bias=False) for _ in range(3))
+    alone.load_state_dict(late.state_dict())
+    settings = {"lr": 0.1, "weight_decay": 0.3, "momentum": 0.9, "trust": 0.02, "fused": fused}
+    both = build_optimizer(name, torch.nn.Sequential(early, late), **settings)
+    single = build_optimizer(name, alone, **settings)
+    for step in range(5):
+        gradient = torch.full((2, 3), 1.0 + step)
+        early.weight.grad = gradient.clone()
+        if step >= 2:
+            late.weight.grad, alone.weight.grad = gradient.clone(), gradient.clone()
+            single.step()
+        both.step()
+    assert torch.equal(late.weight, alone.weight)
+
+
 def test_biases_and_norms_are_not_decayed() -> None:
     network = torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.BatchNorm1d(2))
     for name in ("sgd", "adamw", "lars"):

@@ -148,7 +148,7 @@ class Drawing:
 
 
 class CompiledDrawing:
-    """A `Drawing` whose operations torch.compile fuses: one graph for each view, whatever seed and epoch."""
+    """A `Drawing` whose operations torch.compile fuses: one for each view and size, whatever the epoch."""
 
     def __init__(
         self,
@@ -173,7 +173,8 @@ class CompiledDrawing:
 
 @lru_cache(maxsize=1)
 def _compiled() -> Callable[..., tuple[Tensor, ...]]:
-    return torch.compile(_drawn_and_made)
+    # What an epoch makes last may be smaller. One graph for any size would be slower for each.
+    return torch.compile(_drawn_and_made, dynamic=False)
 
 
 def _drawn_and_made(

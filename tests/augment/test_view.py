@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 import pytest
 import torch
 from hypothesis import given
@@ -250,6 +253,34 @@ def test_compiled_views_are_the_same(channels: int, monkeypatch: pytest.MonkeyPa
     for batch, own in enumerate(images.split(N // 3)):
         for one, other in zip(plain.make(batch, own), fused.make(batch, own), strict=True):
             torch.testing.assert_close(other, one, rtol=0, atol=1e-5)
+
+
+def test_each_size_of_batch_is_compiled_for_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last batches of an epoch must not make the others' graph one of any size."""
+    symbolic = []
+
+    def counting(graph: torch.fx.GraphModule, inputs: list[object]) -> Callable[..., object]:
+        symbolic.append(any(isinstance(entry, torch.SymInt) for entry in inputs))
+        return graph.forward
+
+    torch.compiler.reset()
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=counting))
+    monkeypatch.setattr(drawn, "_compiled", drawn._compiled.__wrapped__)
+    images, view = byte_images(3), View(flip=0.5)
+    for size in (N, N // 3, N):
+        made = DrawnViews(
+            (view,),
+            seed=0,
+            epoch=0,
+            index=INDEX[:size],
+            batch_size=size,
+            shape=images.shape[1:],
+            mean=(0.5,) * 3,
+            std=(0.25,) * 3,
+            compiled=True,
+        )
+        made.make(0, images[:size])
+    assert symbolic == [False, False]
 
 
 def test_wrong_arguments() -> None:

@@ -54,6 +54,7 @@ def test_the_interval_holds_the_truth_as_often_as_it_says() -> None:
     for _ in range(trials):
         noise = random.lognormal(sigma=0.1, size=(2, 15))
         ratio = paired_ratio(list(1.5 * noise[0]), list(noise[1]))
+        assert ratio.low is not None and ratio.high is not None
         assert ratio.low <= ratio.median <= ratio.high
         hits += ratio.low <= 1.5 <= ratio.high
     assert 0.88 <= hits / trials <= 0.995
@@ -65,9 +66,10 @@ def test_an_outlier_does_not_move_the_ratio() -> None:
     assert paired_ratio(a, b) == paired_ratio(a, b)
 
 
-def test_one_pair_is_its_own_interval() -> None:
+def test_one_pair_has_no_interval() -> None:
     ratio = paired_ratio([3.0], [2.0])
-    assert (ratio.median, ratio.low, ratio.high, ratio.pairs) == (1.5, 1.5, 1.5, (1.5,))
+    assert (ratio.median, ratio.low, ratio.high, ratio.pairs) == (1.5, None, None, (1.5,))
+    assert str(ratio) == "1.50 (one pair)"
 
 
 @pytest.mark.parametrize(("a", "b"), [([], []), ([1.0], [1.0, 2.0])])
