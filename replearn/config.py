@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SerializeAsAny
 
 from replearn.data import SOURCES
 from replearn.data.options import Options as DatasetOptions
@@ -52,6 +52,13 @@ class MonitorConfig(Model):
     queries: Annotated[int, Field(ge=2)] = 1000
 
 
+def _switched_off(value: object) -> object:
+    """What YAML makes of `off` is false."""
+    if value is True:
+        raise ValueError("say kernels or graphs")
+    return "off" if value is False else value
+
+
 class TrainingConfig(Model):
     """The budget, equal for every method unless a method's block says otherwise."""
 
@@ -62,7 +69,7 @@ class TrainingConfig(Model):
     """"auto" is bfloat16 on a GPU that has it and float32 elsewhere."""
     engine: Literal["fast", "plain"] = "fast"
     """"plain" computes each step without the fast paths: the same up to rounding, to check them against."""
-    compile: Literal["off", "kernels", "graphs"] = "off"
+    compile: Annotated[Literal["off", "kernels", "graphs"], BeforeValidator(_switched_off)] = "off"
     """torch.compile: "kernels" fuses operations, "graphs" also replays them as CUDA graphs."""
     images: Literal["auto", "resident", "streamed"] = "auto"
     """Where the training images are: on the device, or on disk and streamed; "auto" decides by size."""

@@ -64,8 +64,9 @@ def run_ranks(arguments: Sequence[str], ranks: int) -> None:
             number of the signal that ended this process; the ranks got it too and saved their state.
     """
     import logging
+    from tempfile import TemporaryDirectory
 
-    from torch.distributed.elastic.multiprocessing.api import SignalException
+    from torch.distributed.elastic.multiprocessing.api import DefaultLogsSpecs, SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
@@ -76,24 +77,27 @@ def run_ranks(arguments: Sequence[str], ranks: int) -> None:
     logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
     job = os.environ.get("SLURM_JOB_ID", str(os.getpid()))
     meeting = f"{nodes[0]}:{PORTS[int(job) % len(PORTS)]}"
-    config = LaunchConfig(
-        min_nodes=len(nodes),
-        max_nodes=len(nodes),
-        nproc_per_node=ranks,
-        run_id=job,
-        rdzv_backend="c10d",
-        rdzv_endpoint="localhost:0" if len(nodes) == 1 else meeting,
-        max_restarts=0,
-        shutdown_timeout=SAVING_SECONDS,
-    )
-    try:
-        elastic_launch(config, sys.executable)("-m", "replearn", *arguments)
-    except ChildFailedError as error:
-        first = min(error.failures.values(), key=lambda failure: failure.timestamp)
-        if first.exitcode != RECORDED:
-            raise SystemExit(first.exitcode if first.exitcode > 0 else 1) from None
-    except SignalException as signalled:
-        raise SystemExit(128 + signalled.sigval) from None
+    # The launcher notes there why a rank failed, and leaves it behind.
+    with TemporaryDirectory() as notes:
+        config = LaunchConfig(
+            min_nodes=len(nodes),
+            max_nodes=len(nodes),
+            nproc_per_node=ranks,
+            run_id=job,
+            rdzv_backend="c10d",
+            rdzv_endpoint="localhost:0" if len(nodes) == 1 else meeting,
+            max_restarts=0,
+            shutdown_timeout=SAVING_SECONDS,
+            logs_specs=DefaultLogsSpecs(notes),
+        )
+        try:
+            elastic_launch(config, sys.executable)("-m", "replearn", *arguments)
+        except ChildFailedError as error:
+            first = min(error.failures.values(), key=lambda failure: failure.timestamp)
+            if first.exitcode != RECORDED:
+                raise SystemExit(first.exitcode if first.exitcode > 0 else 1) from None
+        except SignalException as signalled:
+            raise SystemExit(128 + signalled.sigval) from None
 
 
 def slurm_nodes() -> list[str]:

@@ -40,9 +40,9 @@ def _explained(model: type[BaseModel], error: Any, where: str, count: int) -> Us
     if error["type"] == "extra_forbidden":
         owner = _model_at(model, path[:-1])
         names = [name for name in owner.model_fields if name != "source"] if owner else []
-        return UserError(
-            f"unknown key '{path[-1]}'{more}", where=place, hint=nearest(str(path[-1]), names)
-        )
+        key = str(path[-1])
+        hint = _home(model, path) or nearest(key, names)
+        return UserError(f"unknown key '{key}'{more}", where=place, hint=hint)
     if error["type"] == "missing":
         return UserError(f"this key is required{more}", where=place)
     if error["type"] in ("literal_error", "enum"):
@@ -74,6 +74,19 @@ def _model_at(model: type[BaseModel], path: Sequence[str | int]) -> type[BaseMod
         ):
             current = _inner_model(current.model_fields[str(part)].annotation)
     return current if isinstance(current, type) and issubclass(current, BaseModel) else None
+
+
+def _home(model: type[BaseModel], path: Sequence[str | int]) -> str | None:
+    """A hint: where in `model` the last key of a path does belong, if it does anywhere."""
+    waiting: list[tuple[tuple[str, ...], type[BaseModel]]] = [((), model)]
+    for above, owner in waiting:
+        if path[-1] in owner.model_fields and path[-1] != "source":
+            return f"It belongs {'under ' + '.'.join(above) if above else f'beside {path[0]}'}."
+        for name, field in owner.model_fields.items():
+            inner = field.annotation
+            if isinstance(inner, type) and issubclass(inner, BaseModel):
+                waiting.append(((*above, name), inner))
+    return None
 
 
 def _inner_model(annotation: Any) -> Any:

@@ -68,6 +68,11 @@ def write(tmp_path: Path, raw: Any) -> Path:
         ({"name": "a b; rm -rf"}, "name", "pattern"),
         ({"device": "gpu"}, "device", "auto"),
         ({"recipe": "tiny"}, "recipe", "Valid choices: auto, cifar, paper, small."),
+        ({"engine": "plain"}, "engine", "It belongs under training."),
+        ({"bank": 100}, "bank", "It belongs under training.monitor."),
+        ({"training": {"gpus_per_run": 2}}, "training.gpus_per_run", "It belongs beside training."),
+        ({"training": {"compile": True}}, "training.compile", "say kernels or graphs"),
+        ({"training": {"compile": "kernel"}}, "training.compile", "Did you mean 'kernels'?"),
     ],
 )
 def test_a_mistake_is_one_message_that_names_key_and_remedy(
@@ -99,6 +104,17 @@ def test_yaml_reads_1e_3_as_text_and_it_is_still_a_number(tmp_path: Path) -> Non
     text = yaml.safe_dump(BASE).replace("simclr: {}", "simclr: {optimizer: {lr: 1e-3}}")
     study = load_study(write(tmp_path, text))
     assert resolve(study, "digits", "simclr", "default")["optimizer"].lr == 1e-3
+
+
+def test_compilation_is_turned_off_by_a_bare_off(tmp_path: Path) -> None:
+    text = yaml.safe_dump(BASE).replace(
+        "simclr: {}",
+        "simclr: {training: {compile: graphs}, variants: {b: {training: {compile: off}}}}",
+    )
+    study = load_study(write(tmp_path, text + "\ntraining: {compile: off}\n"))
+    assert study.training.compile == "off"
+    assert resolve(study, "digits", "simclr", "default")["training"].compile == "graphs"
+    assert resolve(study, "digits", "simclr", "b")["training"].compile == "off"
 
 
 def test_layers_win_from_defaults_to_variant() -> None:

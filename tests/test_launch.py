@@ -80,10 +80,14 @@ def test_a_batch_is_shared_by_as_many_as_divide_it() -> None:
 
 
 @pytest.mark.parametrize("method", ["triplet", "byol"])
-def test_two_ranks_train_as_one_does(study: Plan, method: str, tmp_path: Path) -> None:
+def test_two_ranks_train_as_one_does(
+    study: Plan, method: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
     finished(start(study, method, tmp_path / "one", "-m", "replearn"))
     errors = finished(with_ranks(study, method, tmp_path / "two", 2))
     assert errors.count("100%") == 1, "one rank talks"
+    assert not list(tmp_path.glob("torchelastic*")), "the launcher's notes are gone"
     one, two = (
         json.loads((tmp_path / name / "pretrain.json").read_text()) for name in ("one", "two")
     )
