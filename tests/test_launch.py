@@ -34,7 +34,10 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Plan:
         "seeds": [0],
         "encoder": {"name": "convnet", "width": 4},
         "training": {"epochs": 3, "batch_size": 32, "monitor": {"bank": 100, "queries": 50}},
-        "methods": {"triplet": {"neighbourhoods": 4}, "byol": {}},
+        "methods": {
+            "triplet": {"neighbourhoods": 4},
+            "byol": {"variants": {"compiled": {"training": {"compile": "kernels"}}}},
+        },
         "results": str(root / "results"),
     }
     planned = plan(parse_study(raw, "ranks"))
@@ -47,8 +50,8 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Plan:
 def start(
     study: Plan, method: str, output: Path, *command: str, threads: int = 1
 ) -> subprocess.Popen[str]:
-    """`replearn pretrain` under a launcher."""
-    run = next(run for run in study.runs if run.config.method == method)
+    """`replearn pretrain` of a method or a variant under a launcher."""
+    run = next(run for run in study.runs if method in (run.config.method, run.config.variant))
     arguments = ["pretrain", str(run.layout.config), "--threads", str(threads)]
     arguments += ["--dataset", str(study.datasets["digits"].manifest), "--output", str(output)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(CHECKOUT)}
@@ -96,6 +99,14 @@ def test_two_ranks_train_as_one_does(
     # Rounding grows with every step: the first epoch is close, the weights need not be.
     first, other = (losses(tmp_path / name)[:10] for name in ("one", "two"))
     assert other == pytest.approx(first, rel=0.02)
+
+
+@pytest.mark.slow
+def test_two_compiled_ranks_train_as_one_does(study: Plan, tmp_path: Path) -> None:
+    finished(start(study, "byol", tmp_path / "one", "-m", "replearn"))
+    finished(with_ranks(study, "compiled", tmp_path / "two", 2))
+    one, two = (losses(tmp_path / name)[:10] for name in ("one", "two"))
+    assert two == pytest.approx(one, rel=0.02)
 
 
 def losses(output: Path) -> list[float]:
