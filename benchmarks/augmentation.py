@@ -6,8 +6,7 @@
 from __future__ import annotations
 
 import argparse
-import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from itertools import product
@@ -99,27 +98,26 @@ def main() -> None:
     run("augmentation", parser.parse_args(), measure)
 
 
-def measure(chosen: argparse.Namespace) -> Sequence[Table]:
-    """Throughput beside torchvision, then the operations one by one."""
+def measure(chosen: argparse.Namespace) -> Iterator[Table]:
+    """Throughput beside torchvision, with one thread and with all, then the operations one by one."""
     keep_freed_memory()
     cases, at_least, rounds = (QUICK, 0.02, 1) if chosen.quick else (CASES, 0.5, 5)
-    cores = chosen.threads or len(os.sched_getaffinity(0))
-    threads = sorted({1, cores}) if chosen.device == "cpu" else [cores]
-    throughput = Table("Views per second, SimCLR's recipe, one view of each image of a batch")
-    for case, count in one_by_one(list(product(cases, threads)), "views"):
-        torch.set_num_threads(count)
-        throughput.rows.append(beside_torchvision(case, count, chosen.device, at_least, rounds))
-    throughput.notes.extend(
-        [
+    most = chosen.threads or torch.get_num_threads()
+    threads = sorted({1, most}) if chosen.device == "cpu" else [most]
+    throughput = Table(
+        "Views per second, SimCLR's recipe, one view of each image of a batch",
+        notes=[
             "decoded images in memory, one process; ratio: replearn to torchvision on PIL images",
             "one draw: a batch through torchvision's transforms gives all its images the same crop,",
             "the same colours and the same flip; it is not the augmentation that a paper means",
-        ]
+        ],
     )
-    costs = [
-        operations(case, chosen.device, 2 * rounds) for case in one_by_one(cases, "operations")
-    ]
-    return [throughput, *costs]
+    yield throughput
+    for case, count in one_by_one(list(product(cases, threads)), "views"):
+        torch.set_num_threads(count)
+        throughput.rows.append(beside_torchvision(case, count, chosen.device, at_least, rounds))
+    for case in one_by_one(cases, "operations"):
+        yield operations(case, chosen.device, 2 * rounds)
 
 
 def beside_torchvision(case: Case, threads: int, device: str, at_least: float, rounds: int) -> Row:

@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -91,60 +92,64 @@ def starting() -> float:
     return sorted(times)[len(times) // 2]
 
 
-def against_seeds(most: int, epochs: int) -> Table:
+def against_seeds(most: int, epochs: int) -> Iterator[Table]:
     """Wall time at 1 … `most` seeds of one method, and the cost of a further one."""
+    table = Table("Wall time against seeds (SimCLR, one core)")
+    yield table
     walls, spent = [], []
     for seeds in one_by_one(range(1, most + 1), "seeds"):
         wall, facts = _in_new_folder(study(seeds, 1, epochs))
         walls.append(wall)
         spent += facts
+        table.rows.append(Row(f"{seeds} seed{'s' if seeds > 1 else ''}", {"wall": wall}, "s"))
     slope, start = np.polyfit(range(1, most + 1), walls, 1)
     fitted = start + slope * np.arange(1, most + 1)
     worst = float(np.abs(np.array(walls) / fitted - 1).max())
     parts = {name: float(np.mean([run[name] for run in spent])) for name in spent[0]}
     fixed = float(slope) - parts["training"]
     started = PROCESSES * starting()
-    rows = [
-        Row(f"{number} seed{'s' if number > 1 else ''}", {"wall": wall}, "s")
-        for number, wall in enumerate(walls, 1)
-    ]
-    rows += [
-        Row("a further seed", {"wall": float(slope)}, "s"),
-        Row("of it, training steps", {"wall": parts["training"]}, "s"),
-        Row("of it, everything else", {"wall": fixed}, "s"),
-        Row(f"  starting {PROCESSES} processes", {"wall": started}, "s"),
-        Row("  choosing settings", {"wall": parts["select"]}, "s"),
-        Row("  measuring", {"wall": parts["evaluate"]}, "s"),
-        Row(
-            "  features, files, Snakemake",
-            {"wall": fixed - started - parts["select"] - parts["evaluate"]},
-            "s",
-        ),
-    ]
-    return Table(
-        "Wall time against seeds (SimCLR, one core)",
-        rows,
+    table.rows.extend(
+        [
+            Row("a further seed", {"wall": float(slope)}, "s"),
+            Row("of it, training steps", {"wall": parts["training"]}, "s"),
+            Row("of it, everything else", {"wall": fixed}, "s"),
+            Row(f"  starting {PROCESSES} processes", {"wall": started}, "s"),
+            Row("  choosing settings", {"wall": parts["select"]}, "s"),
+            Row("  measuring", {"wall": parts["evaluate"]}, "s"),
+            Row(
+                "  features, files, Snakemake",
+                {"wall": fixed - started - parts["select"] - parts["evaluate"]},
+                "s",
+            ),
+        ]
+    )
+    table.notes.extend(
         [
             f"no time is further than {worst:.1%} from the line",
             "starting: Python, torch and our own modules, until the first line of work",
             f"it is at most {SHARE:.0%} of a run whose training takes {fixed / SHARE / 60:.0f} min",
-        ],
+        ]
     )
 
 
-def against_methods(epochs: int) -> Table:
+def against_methods(epochs: int) -> Iterator[Table]:
     """Wall time with one, two and four methods."""
-    rows = []
+    table = Table("Wall time against methods (one seed, one core)")
+    yield table
     for count in one_by_one((1, 2, 4), "methods"):
         wall, facts = _in_new_folder(study(1, count, epochs))
         steps = sum(each["training"] for each in facts)
-        rows.append(Row(", ".join(METHODS[:count]), {"wall": wall, "training steps": steps}, "s"))
-    return Table("Wall time against methods (one seed, one core)", rows)
+        values = {"wall": wall, "training steps": steps}
+        table.rows.append(Row(", ".join(METHODS[:count]), values, "s"))
 
 
-def against_ranks(ranks: int, epochs: int) -> Table:
+def against_ranks(ranks: int, epochs: int) -> Iterator[Table]:
     """Images per second of one training on 1 … `ranks` processes, on CPUs with a thread each."""
-    rows = []
+    table = Table(
+        "One training on several ranks (SimCLR, batch 128 shared, one thread each)",
+        notes=["gloo on CPUs; the small encoder is the hard case, its steps last milliseconds"],
+    )
+    yield table
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
         _, _ = finished(place, study(1, 1, 1))
@@ -168,12 +173,7 @@ def against_ranks(ranks: int, epochs: int) -> Table:
             subprocess.run(command, check=True, capture_output=True, env=environment)
             facts = json.loads((output / "pretrain.json").read_text())["provenance"]
             values = {"training": facts["images_per_second"]}
-            rows.append(Row(f"{count} rank{'s' if count > 1 else ''}", values, "images/s"))
-    return Table(
-        "One training on several ranks (SimCLR, batch 128 shared, one thread each)",
-        rows,
-        ["gloo on CPUs; the small encoder is the hard case, its steps last milliseconds"],
-    )
+            table.rows.append(Row(f"{count} rank{'s' if count > 1 else ''}", values, "images/s"))
 
 
 def _in_new_folder(content: dict[str, Any]) -> tuple[float, list[dict[str, float]]]:
@@ -184,15 +184,16 @@ def _in_new_folder(content: dict[str, Any]) -> tuple[float, list[dict[str, float
         shutil.rmtree(folder)
 
 
-def measure(chosen: argparse.Namespace) -> list[Table]:
+def measure(chosen: argparse.Namespace) -> Iterator[Table]:
     epochs, seeds = (1, 2) if chosen.quick else (20, 3)
     cores = len(os.sched_getaffinity(0))
-    tables = [against_seeds(seeds, epochs), against_methods(epochs)]
-    return [*tables, against_ranks(min(cores, 4), epochs)]
+    yield from against_seeds(seeds, epochs)
+    yield from against_methods(epochs)
+    yield from against_ranks(min(cores, 4), epochs)
 
 
 def main() -> None:
-    run("cost", options(__doc__ or "").parse_args(), measure)
+    run("cost", options(__doc__ or "", device=False, threads=False).parse_args(), measure)
 
 
 if __name__ == "__main__":

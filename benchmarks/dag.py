@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -88,16 +89,27 @@ def _timed(command: list[str], folder: Path) -> tuple[float, str]:
     return took, done.stdout
 
 
-def measure(chosen: argparse.Namespace) -> list[Table]:
+def measure(chosen: argparse.Namespace) -> Iterator[Table]:
     repeats, sizes = (1, (1, 2)) if chosen.quick else (3, (11, 23, 46, 95))
     whole = Table("Seconds against the number of jobs (dry run, median)")
+    starts = Table(
+        "Seconds from typing to working (fresh processes, median)",
+        notes=[f"target for parsing: {PARSING:g} s"],
+    )
+    yield from (whole, starts)
     counts, times = [], []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         snakemake(folder, study(1), "--list")
         listed = [snakemake(folder, study(1), "--list")[0] for _ in range(repeats)]
+        starts.rows.append(
+            Row("parsing the workflow (snakemake --list)", {"time": median(listed)}, "s")
+        )
         version = [sys.executable, "-m", "snakemake", "--version"]
         bare = [_timed(version, folder)[0] for _ in range(repeats)]
+        starts.rows.append(
+            Row("of it, Snakemake's own start (--version)", {"time": median(bare)}, "s")
+        )
         for seeds in one_by_one(sizes, "dry runs"):
             count, took = dry_run(folder, seeds, repeats)
             counts.append(count)
@@ -108,14 +120,6 @@ def measure(chosen: argparse.Namespace) -> list[Table]:
             f"a line through them: {start:.1f} s and {1000 * per_job:.2f} ms for each job, so"
             f" {start + per_job * JOBS:.1f} s for {JOBS:,} (target {DRY_RUN:g})"
         )
-        starts = Table("Seconds from typing to working (fresh processes, median)")
-        starts.rows.append(
-            Row("parsing the workflow (snakemake --list)", {"time": median(listed)}, "s")
-        )
-        starts.rows.append(
-            Row("of it, Snakemake's own start (--version)", {"time": median(bare)}, "s")
-        )
-        starts.notes.append(f"target for parsing: {PARSING:g} s")
         commands = {"replearn --help": [sys.executable, "-m", "replearn", "--help"]}
         commands |= {
             f"imports of {name}": [sys.executable, "-c", f"import {module}"]
@@ -124,11 +128,10 @@ def measure(chosen: argparse.Namespace) -> list[Table]:
         for name, command in commands.items():
             took = median(_timed(command, folder)[0] for _ in range(repeats))
             starts.rows.append(Row(name, {"time": took}, "s"))
-    return [whole, starts]
 
 
 def main() -> None:
-    run("dag", options(__doc__ or "").parse_args(), measure)
+    run("dag", options(__doc__ or "", device=False, threads=False).parse_args(), measure)
 
 
 if __name__ == "__main__":

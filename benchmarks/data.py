@@ -12,6 +12,7 @@ import argparse
 import os
 import tempfile
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -20,7 +21,7 @@ from statistics import median
 import torch
 
 from benchmarks.folders import make_files
-from benchmarks.harness import Row, Table, one_by_one, options, run
+from benchmarks.harness import Row, Table, one_by_one, options, positive_seconds, run
 from benchmarks.pairs import in_fresh_process, paired_ratio, there_and_back
 from replearn.allocator import keep_freed_memory
 from replearn.data import open_prepared
@@ -54,11 +55,13 @@ SMALL = Folder("32 px as they are", 20_000, (32, 32), None)
 def main() -> None:
     """`python -m benchmarks.data`."""
     parser = options("Preparing image folders, and reading the prepared images in training.")
-    parser.add_argument("--step", type=float, default=0.05, help="seconds of a made-up step")
+    parser.add_argument(
+        "--step", type=positive_seconds, default=0.05, help="seconds of a made-up step"
+    )
     run("data", parser.parse_args(), measure)
 
 
-def measure(chosen: argparse.Namespace) -> list[Table]:
+def measure(chosen: argparse.Namespace) -> Iterator[Table]:
     """Preparing, then reading what was prepared."""
     keep_freed_memory()  # as the `replearn` command does
     scale, rounds = (5, 1) if chosen.quick else (1, 3)
@@ -66,13 +69,13 @@ def measure(chosen: argparse.Namespace) -> list[Table]:
         "Preparing a folder of JPEG files",
         notes=[f"a fresh process each, {len(os.sched_getaffinity(0))} cores; files in memory"],
     )
+    yield preparing
     with tempfile.TemporaryDirectory() as place:
         for folder in one_by_one((SMALL, LARGE), "folders"):
             root = Path(place) / folder.name
             make_files(root, folder.count // scale, folder.sides)
             preparing.rows.extend(preparing_rows(folder, root, Path(place)))
-        reading = reading_table(Path(place) / "prepared", root, chosen, rounds)
-    return [preparing, reading]
+        yield from reading(Path(place) / "prepared", root, chosen, rounds)
 
 
 def preparing_rows(folder: Folder, root: Path, place: Path) -> list[Row]:
@@ -92,7 +95,7 @@ def preparing_rows(folder: Folder, root: Path, place: Path) -> list[Row]:
     ]
 
 
-def reading_table(prepared: Path, root: Path, chosen: argparse.Namespace, rounds: int) -> Table:
+def reading(prepared: Path, root: Path, chosen: argparse.Namespace, rounds: int) -> Iterator[Table]:
     """Images per second of an epoch, and the share of it spent waiting when a step takes its time."""
     stored = open_prepared(prepared).part("train").images
     resident = ResidentImages(torch.from_numpy(stored.read()).to(chosen.device))
@@ -103,24 +106,25 @@ def reading_table(prepared: Path, root: Path, chosen: argparse.Namespace, rounds
         "streamed, from disk": partial(from_disk_rate, stored, chosen.device),
         "decoded in the loop": partial(decoding_rate, root, chosen.device),
     }
-    for source in (resident, streamed):
-        epoch_rate(source, 0.0)
-    values = there_and_back(list(works.values()), rounds)
     _, _, height, width = stored.shape
     table = Table(
         f"Reading {len(stored):,} images of {height} x {width} in random order, batches of {BATCH}",
-        [
-            Row(
-                "reading alone (ratio: streamed to decoded in the loop)",
-                {name: median(found) for name, found in zip(works, values, strict=True)},
-                "images/s",
-                paired_ratio(values[1], values[3]),
-            )
-        ],
-        [
+        notes=[
             "from disk: the file is dropped from the system's memory first",
             "decoded in the loop: torchvision's ImageFolder, a DataLoader with a worker for each core",
         ],
+    )
+    yield table
+    for source in (resident, streamed):
+        epoch_rate(source, 0.0)
+    values = there_and_back(list(works.values()), rounds)
+    table.rows.append(
+        Row(
+            "reading alone (ratio: streamed to decoded in the loop)",
+            {name: median(found) for name, found in zip(works, values, strict=True)},
+            "images/s",
+            paired_ratio(values[1], values[3]),
+        )
     )
     waits = {}
     for name, source in (("resident", resident), ("streamed", streamed)):
@@ -129,7 +133,6 @@ def reading_table(prepared: Path, root: Path, chosen: argparse.Namespace, rounds
         waits[name] = 100 * (source.waited - before) / (time.perf_counter() - start)
     needed = f"{BATCH / chosen.step:,.0f} images/s"
     table.rows.append(Row(f"waiting beside a step of {chosen.step:g} s ({needed})", waits, "%"))
-    return table
 
 
 def epoch_rate(source: TrainingImages, step: float) -> float:

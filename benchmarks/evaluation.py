@@ -10,7 +10,7 @@ each class. Ours are on the device before the clock starts.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from statistics import median
@@ -155,7 +155,7 @@ def _timed(
     return abba(partial(seconds, ours, device), partial(seconds, theirs, device), rounds=rounds)
 
 
-def measure(chosen: argparse.Namespace) -> list[Table]:
+def measure(chosen: argparse.Namespace) -> Iterator[Table]:
     device, rounds = chosen.device, 1
     large, middle = (
         (made_up(**QUICK), made_up(**QUICK))
@@ -173,6 +173,7 @@ def measure(chosen: argparse.Namespace) -> list[Table]:
             f"scikit-learn's path is extrapolated from {COMPARED} of the strengths",
         ],
     )
+    yield table
     with threadpool_limits(torch.get_num_threads()):
         works = [
             *((f"exact kNN, k = {k}", large, partial(knn, large, k)) for k in (20, 200)),
@@ -183,7 +184,6 @@ def measure(chosen: argparse.Namespace) -> list[Table]:
         took = [seconds(partial(path, large, device), device) for _ in range(2)]
         label = f"probe path, {_size(large)}"
         table.rows.append(Row(label, {"replearn": median(took)}, "s"))
-    return [table]
 
 
 def _row(name: str, task: Task, outcome: Outcome) -> Row:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import math
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
+from datetime import datetime
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 
@@ -18,6 +20,8 @@ from replearn.jsonfile import write_json
 from replearn.progress import Progress
 
 RESULTS = Path("results") / "benchmarks"
+INTERRUPTED = 130
+"""Exit status after Ctrl-C, as shells have it."""
 
 Case = TypeVar("Case")
 
@@ -42,6 +46,15 @@ class Row:
     target: float | None = None
     note: str = ""
 
+    @property
+    def verdict(self) -> str:
+        """What the ratio says of the target; "open" while its interval or range has the target inside."""
+        if self.target is None or self.ratio is None:
+            return ""
+        if self.ratio.low >= self.target:
+            return "reached"
+        return "missed" if self.ratio.high < self.target else "open"
+
 
 @dataclass(frozen=True, slots=True)
 class Table:
@@ -57,9 +70,7 @@ class Table:
         lines = [["", *names, "", "ratio", "target"]]
         for row in self.rows:
             figures = [_figure(row.values[name]) if name in row.values else "" for name in names]
-            target = "" if row.target is None else f"≥ {row.target:g}"
-            if row.target is not None and row.ratio is not None:
-                target += " reached" if row.ratio.median >= row.target else " missed"
+            target = "" if row.target is None else f"≥ {row.target:g} {row.verdict}"
             lines.append([row.case, *figures, row.unit, str(row.ratio or ""), target])
         # Without a column that no row fills.
         columns = [column for column in zip(*lines, strict=True) if any(column[1:])]
@@ -75,35 +86,72 @@ class Table:
         return "\n".join([self.title, *aligned, *(f"  {note}" for note in [*self.notes, *notes])])
 
 
-def options(description: str) -> argparse.ArgumentParser:
-    """The options every benchmark has; add its own and parse."""
+def options(
+    description: str, *, device: bool = True, threads: bool = True
+) -> argparse.ArgumentParser:
+    """The options that benchmarks share; add its own and parse.
+
+    Args:
+        description: what `--help` begins with.
+        device: offer `--device`; without, the benchmark is one of the CPU.
+        threads: offer `--threads`.
+    """
     parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("--quick", action="store_true", help="small sizes, seconds: does it run?")
+    parser.set_defaults(device="cpu", threads=None)
     parser.add_argument(
-        "--device", choices=["cpu", "cuda"], default="cuda" if torch.cuda.is_available() else "cpu"
+        "--quick", action="store_true", help="small sizes, a minute or two: does it run?"
     )
-    parser.add_argument("--threads", type=int, help="CPU threads; all cores if absent")
+    if device:
+        default = "cuda" if torch.cuda.is_available() else "cpu"
+        parser.add_argument("--device", choices=["cpu", "cuda"], default=default)
+    if threads:
+        parser.add_argument(
+            "--threads", type=positive, help="CPU threads; torch's own choice if absent"
+        )
     parser.add_argument(
         "--output", type=Path, default=RESULTS, help=f"folder, {RESULTS}/ if absent"
     )
     return parser
 
 
+def positive(text: str) -> int:
+    """An option's whole number above 0."""
+    if not text.isdecimal() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"{text} is not a whole number above 0")
+    return int(text)
+
+
+def not_negative(text: str) -> int:
+    """An option's whole number, 0 among them."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text} is not a whole number, 0 or more")
+    return int(text)
+
+
+def positive_seconds(text: str) -> float:
+    """An option's seconds, more than none."""
+    if not 0 < float(text) < math.inf:
+        raise argparse.ArgumentTypeError(f"{text} is not a number of seconds above 0")
+    return float(text)
+
+
 def run(
     name: str,
     chosen: argparse.Namespace,
-    measure: Callable[[argparse.Namespace], Sequence[Table]],
+    measure: Callable[[argparse.Namespace], Iterable[Table]],
     *,
     peers: Sequence[str] = (),
 ) -> None:
-    """A benchmark's main: measure, print the tables, write `<output>/<name>.json` and `.svg`.
+    """A benchmark's main: measure and publish; an interrupt publishes what is finished, with status 130.
 
     Args:
         name: of the files.
         chosen: what `options` parsed.
-        measure: makes the tables.
+        measure: yields each table before it appends the rows, so that an interrupt loses none of them.
         peers: packages measured beside replearn, for their versions.
     """
+    begun: list[Table] = []
+    complete = True
     if chosen.threads:
         torch.set_num_threads(chosen.threads)
     try:
@@ -111,14 +159,29 @@ def run(
             raise UserError("torch finds no CUDA device here", where="--device cuda")
         # Before the measurement, which is itself a load.
         found = machine.facts(chosen.device, peers)
-        publish(name, measure(chosen), found, chosen.output, quick=chosen.quick)
+        try:
+            begun.extend(measure(chosen))
+        except KeyboardInterrupt:
+            complete = False
+            if not any(table.rows for table in begun):
+                print("Interrupted before a row was finished: nothing is written.")
+                sys.exit(INTERRUPTED)
+            print("Interrupted: the rows that were finished.")
+        publish(name, begun, found, chosen.output, quick=chosen.quick, complete=complete)
     except UserError as error:
         sys.exit(f"error: {error}")
+    except KeyboardInterrupt:  # before the first case, or while the files are written
+        complete = False
+    if not complete:
+        sys.exit(INTERRUPTED)
 
 
 def one_by_one(cases: Sequence[Case], label: str) -> Iterator[Case]:
     """The cases in turn; standard error tells how many are done and how long the rest will take."""
-    with Progress(len(cases), label, "cases", interval=0) as progress:
+    with Progress(len(cases), label, "cases") as progress:
+        # Each case is told of at once, on a terminal too, and that none is done yet.
+        progress.interval = 0
+        progress.advance(0)
         for case in cases:
             yield case
             progress.advance()
@@ -127,33 +190,54 @@ def one_by_one(cases: Sequence[Case], label: str) -> Iterator[Case]:
 def publish(
     name: str,
     tables: Sequence[Table],
-    found: dict[str, object],
+    found: dict[str, Any],
     output: Path,
     *,
     quick: bool = False,
+    complete: bool = True,
 ) -> None:
-    """Print the tables and write them with the machine's facts as JSON and as a plot."""
-    for table in tables:
+    """Print the tables that have rows; write them as `<output>/<name>-<UTC time>.json` and as a plot beside.
+
+    Args:
+        name: of the benchmark.
+        tables: what was measured.
+        found: the machine's facts, with the time.
+        output: folder for the files.
+        quick: the sizes were small.
+        complete: nothing is missing.
+    """
+    filled = [table for table in tables if table.rows]
+    for table in filled:
         print(table.text(), end="\n\n")
     print(machine.sentence(found))
+    if machine.busy(found):
+        load = f"load {found['load']:.1f} on {found['cores']} cores"
+        print(f"Warning: the machine was busy ({load}): timings may mislead.")
     if quick:
         print("--quick: the figures show that it runs, no more.")
-    content = {"schema": 1, "name": name, "quick": quick, "machine": found}
-    write_json(output / f"{name}.json", {**content, "tables": [asdict(table) for table in tables]})
-    plot(tables, output / f"{name}.svg", machine.sentence(found))
-    print(f"{output / name}.json, {output / name}.svg")
+    content = {
+        "schema": 2,
+        "name": name,
+        "quick": quick,
+        "complete": complete,
+        "machine": found,
+        "tables": [asdict(table) for table in filled],
+    }
+    place = output / f"{name}-{datetime.fromisoformat(found['date']):%Y%m%dT%H%M%S}"
+    write_json(place.with_suffix(".json"), content)
+    plot(filled, place.with_suffix(".svg"), machine.sentence(found))
+    print(f"{place}.json, {place}.svg")
 
 
 def plot(tables: Sequence[Table], path: Path, caption: str) -> None:
-    """One panel per table: a bar per contestant and case, with the number at its end."""
+    """One panel per table (of a row at least): a bar per contestant and case, with the number at its end."""
     from matplotlib.figure import Figure
 
-    shown = [table for table in tables if table.rows]
-    bars = [sum(len(row.values) + 1 for row in table.rows) for table in shown]
+    bars = [sum(len(row.values) + 1 for row in table.rows) for table in tables]
     figure = Figure(figsize=(9, 1 + 0.24 * sum(bars) + 0.8 * len(bars)), layout="constrained")
-    panels = figure.subplots(len(shown), 1, squeeze=False, height_ratios=bars)[:, 0]
-    names = list(dict.fromkeys(n for table in shown for row in table.rows for n in row.values))
-    for table, panel in zip(shown, panels, strict=True):
+    panels = figure.subplots(len(tables), 1, squeeze=False, height_ratios=bars)[:, 0]
+    names = list(dict.fromkeys(n for table in tables for row in table.rows for n in row.values))
+    for table, panel in zip(tables, panels, strict=True):
         places, labels, place = [], [], 0
         for row in table.rows:
             labels.append(f"{row.case}, {row.unit}")

@@ -44,6 +44,11 @@ def facts(device: str, peers: Sequence[str] = ()) -> dict[str, Any]:
     }
 
 
+def busy(found: dict[str, Any]) -> bool:
+    """Whether other work may have slowed the measurement down: a load of more than half the cores."""
+    return bool(found["load"] > found["cores"] / 2)
+
+
 def command() -> str:
     """The command line of this process as one would type it again."""
     main = sys.modules["__main__"].__spec__

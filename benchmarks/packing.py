@@ -12,6 +12,7 @@ import argparse
 import os
 import tempfile
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import replace
 from functools import partial
@@ -27,7 +28,9 @@ from replearn.errors import UserError
 SETTLED = 2
 """Epochs before the clock starts."""
 GIVEN_UP = "given up"
-"""The file that tells trainings that wait for the others that one of them has failed."""
+"""The file that tells trainings that wait for the others that it is in vain."""
+READY = ".ready"
+"""How the files end that tell of trainings that could start."""
 
 
 def together(case: Case, device: str, jobs: int, threads: int, seconds: float) -> float:
@@ -52,7 +55,7 @@ def together(case: Case, device: str, jobs: int, threads: int, seconds: float) -
         ]
         try:
             return sum(job.result() for job in as_completed(waiting))
-        except UserError:
+        except (UserError, KeyboardInterrupt):
             (Path(folder) / GIVEN_UP).touch()
             raise
 
@@ -70,10 +73,10 @@ def one_of_several(
         contest = Contest(Case(*case), device, Path(own))  # type: ignore[arg-type]
         for _ in range(SETTLED):
             contest.end_to_end()
-        (place / str(os.getpid())).touch()
-        while len(list(place.iterdir())) < jobs:
+        (place / f"{os.getpid()}{READY}").touch()
+        while len(list(place.glob(f"*{READY}"))) < jobs:
             if (place / GIVEN_UP).exists():
-                raise UserError("another of the trainings failed")
+                raise UserError("another of the trainings failed, or all were interrupted")
             time.sleep(0.01)
         epochs, start = 0, time.perf_counter()
         while time.perf_counter() - start < seconds:
@@ -82,7 +85,7 @@ def one_of_several(
         return epochs * contest.images / (time.perf_counter() - start)
 
 
-def measure(chosen: argparse.Namespace) -> list[Table]:
+def measure(chosen: argparse.Namespace) -> Iterator[Table]:
     cores = len(os.sched_getaffinity(0))
     seconds, rounds = (1.0, 1) if chosen.quick else (10.0, 2)
     wanted = [case for case in cases(chosen.device, chosen.quick) if case.method == "simclr"]
@@ -93,6 +96,7 @@ def measure(chosen: argparse.Namespace) -> list[Table]:
         "Images per second of all trainings at once ÷ of one alone",
         notes=[f"processes of their own, {seconds:.0f} s each, {rounds} rounds of A B B A"],
     )
+    yield table
     at_once = (2, 4) if chosen.device == "cuda" else (cores,)
     for case, jobs in one_by_one(list(product(wanted, at_once)), "packing"):
         threads = 1 if chosen.device == "cuda" else max(1, cores // jobs)
@@ -104,11 +108,10 @@ def measure(chosen: argparse.Namespace) -> list[Table]:
         values = {"at once": sum(many) / len(many), "alone": sum(one) / len(one)}
         label = f"{jobs} trainings, {case.encoder}, {case.size}², batch {case.batch_size}"
         table.rows.append(Row(label, values, "images/s", paired_ratio(many, one)))
-    return [table]
 
 
 def main() -> None:
-    run("packing", options(__doc__ or "").parse_args(), measure)
+    run("packing", options(__doc__ or "", threads=False).parse_args(), measure)
 
 
 if __name__ == "__main__":

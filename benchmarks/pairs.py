@@ -22,25 +22,35 @@ from replearn.provenance import CHECKOUT
 
 RESAMPLES = 10_000
 LEVEL = 0.95
+FEWEST = 6
+"""Pairs from which on there is an interval; resampling fewer covers much less than `LEVEL`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ratio:
-    """Median of paired ratios with its bootstrap interval, which a single pair does not have."""
+    """Median of paired ratios, and how far to trust it.
+
+    Attributes:
+        median: of the pairs.
+        low, high: bootstrap interval of the median; of fewer than `FEWEST` pairs the least and the largest.
+        pairs: the ratios, in the order they were measured.
+    """
 
     median: float
-    low: float | None
-    high: float | None
+    low: float
+    high: float
     pairs: tuple[float, ...]
 
     def __str__(self) -> str:
-        if self.low is None or self.high is None:
+        if len(self.pairs) == 1:
             return f"{self.median:.2f} (one pair)"
+        if len(self.pairs) < FEWEST:
+            return f"{self.median:.2f} ({len(self.pairs)} pairs, {self.low:.2f} to {self.high:.2f})"
         return f"{self.median:.2f} [{self.low:.2f}, {self.high:.2f}]"
 
 
 def paired_ratio(a: Sequence[float], b: Sequence[float], seed: int = 0) -> Ratio:
-    """Median of aᵢ / bᵢ and a percentile bootstrap interval over the pairs, if there are several.
+    """Median of aᵢ / bᵢ and a percentile bootstrap interval over the pairs, or their range if they are few.
 
     Args:
         a, b: positive measurements in the order they were made, a[i] next to b[i].
@@ -52,11 +62,12 @@ def paired_ratio(a: Sequence[float], b: Sequence[float], seed: int = 0) -> Ratio
     if not a or len(a) != len(b):
         raise ValueError(f"pairs need as many of one as of the other, not {len(a)} and {len(b)}")
     pairs = np.asarray(a, dtype=np.float64) / np.asarray(b, dtype=np.float64)
-    if len(pairs) == 1:
-        return Ratio(float(pairs[0]), None, None, tuple(pairs.tolist()))
-    rows = np.random.default_rng(seed).integers(len(pairs), size=(RESAMPLES, len(pairs)))
-    tails = 50 * (1 - LEVEL), 50 * (1 + LEVEL)
-    low, high = np.percentile(np.median(pairs[rows], axis=1), tails)
+    if len(pairs) < FEWEST:
+        low, high = pairs.min(), pairs.max()
+    else:
+        rows = np.random.default_rng(seed).integers(len(pairs), size=(RESAMPLES, len(pairs)))
+        tails = 50 * (1 - LEVEL), 50 * (1 + LEVEL)
+        low, high = np.percentile(np.median(pairs[rows], axis=1), tails)
     return Ratio(float(np.median(pairs)), float(low), float(high), tuple(pairs.tolist()))
 
 
@@ -135,7 +146,10 @@ def _answer() -> None:
     """The other side of `in_fresh_process`."""
     function, arguments, answer = sys.argv[1:]
     module, _, name = function.partition(":")
-    result = getattr(import_module(module), name)(**json.loads(arguments))
+    try:
+        result = getattr(import_module(module), name)(**json.loads(arguments))
+    except KeyboardInterrupt:
+        sys.exit("interrupted")
     Path(answer).write_text(json.dumps(result), encoding="utf-8")
 
 

@@ -12,15 +12,16 @@ from __future__ import annotations
 import argparse
 import io
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from statistics import median
 
 import torch
 from torch import Tensor
 
-from benchmarks.harness import Row, Table, one_by_one, options, run
+from benchmarks.harness import Row, Table, one_by_one, options, positive, run
 from benchmarks.pairs import abba, paired_ratio, seconds
 from replearn.allocator import keep_freed_memory
 from replearn.batches import Augmentation, TrainingData, epoch_batches
@@ -201,7 +202,7 @@ def compared(case: Case, device: str, rounds: int, **training: object) -> Row:
             ways.append(partial(_rate, work, contest.images, device))
         whole, alone = abba(*ways, rounds=rounds)
     ratio = paired_ratio(whole, alone)
-    values = {"end to end": _median(whole), "model alone": _median(alone)}
+    values = {"end to end": median(whole), "model alone": median(alone)}
     return Row(label(case), values, "images/s", ratio, TARGET[device])
 
 
@@ -216,7 +217,7 @@ def switched(case: Case, device: str, rounds: int, ways: dict[str, dict[str, obj
             contest.end_to_end()
             timed.append(partial(_rate, contest.end_to_end, contest.images, device))
         first, second = abba(*timed, rounds=rounds)
-    values = dict(zip(ways, (_median(first), _median(second)), strict=True))
+    values = dict(zip(ways, (median(first), median(second)), strict=True))
     return Row(label(case), values, "images/s", paired_ratio(first, second))
 
 
@@ -224,11 +225,7 @@ def _rate(work: Callable[[], object], images: int, device: str) -> float:
     return images / seconds(work, device)
 
 
-def _median(values: list[float]) -> float:
-    return float(torch.tensor(values).median())
-
-
-def measure(chosen: argparse.Namespace) -> list[Table]:
+def measure(chosen: argparse.Namespace) -> Iterator[Table]:
     keep_freed_memory()  # as the `replearn` command does
     rounds = 1 if chosen.quick else chosen.rounds
     found = [
@@ -245,34 +242,33 @@ def measure(chosen: argparse.Namespace) -> list[Table]:
         )
     whole = Table(
         "Training from end to end ÷ its model alone",
-        [compared(c, chosen.device, rounds) for c in one_by_one(found, "end to end, model alone")],
-        [f"random images; {rounds} rounds of A B B A in one process"],
+        notes=[f"random images; {rounds} rounds of A B B A in one process"],
     )
+    yield whole
+    for case in one_by_one(found, "end to end, model alone"):
+        whole.rows.append(compared(case, chosen.device, rounds))
     deep = [case for case in found if case.encoder == "resnet18"]
     wanted = [*(c for c in found if c.method in ("byol", "dino") and c.channels == 1), *deep]
+    ways: dict[str, dict[str, object]] = {"fast": {}, "plain": {"engine": "plain"}}
     fast = Table("The fast engine ÷ the plain one")
-    fast.rows.extend(
-        switched(c, chosen.device, rounds, {"fast": {}, "plain": {"engine": "plain"}})
-        for c in one_by_one(wanted, "fast, plain")
-    )
-    tables = [whole, fast]
+    yield fast
+    for case in one_by_one(wanted, "fast, plain"):
+        fast.rows.append(switched(case, chosen.device, rounds, ways))
     for setting in chosen.compile:
-        table = Table(f"torch.compile, {setting} ÷ without", notes=["compilation not counted"])
-        ways: dict[str, dict[str, object]] = {setting: {"compile": setting}, "off": {}}
-        table.rows.extend(
-            switched(c, chosen.device, rounds, ways) for c in one_by_one(wanted, setting)
-        )
-        tables.append(table)
-    return [table for table in tables if table.rows]
+        ways = {setting: {"compile": setting}, "off": {}}
+        compiled = Table(f"torch.compile, {setting} ÷ without", notes=["compilation not counted"])
+        yield compiled
+        for case in one_by_one(wanted, setting):
+            compiled.rows.append(switched(case, chosen.device, rounds, ways))
 
 
 def main() -> None:
     parser = options(__doc__ or "")
-    parser.add_argument("--rounds", type=int, default=3, help="rounds of A B B A")
+    parser.add_argument("--rounds", type=positive, default=3, help="rounds of A B B A")
     parser.add_argument(
         "--only", nargs="*", default=[], help="cases with these words in their names"
     )
-    parser.add_argument("--steps", type=int, help="of each training that is timed")
+    parser.add_argument("--steps", type=positive, help="of each training that is timed")
     parser.add_argument(
         "--compile",
         nargs="*",

@@ -6,7 +6,7 @@ import argparse
 import math
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib.util import find_spec
@@ -14,7 +14,7 @@ from pathlib import Path
 from statistics import median
 from typing import get_args
 
-from benchmarks.harness import Row, Table, options, run
+from benchmarks.harness import Row, Table, not_negative, options, positive, positive_seconds, run
 from benchmarks.pairs import abba, in_fresh_process, paired_ratio
 from benchmarks.peers.images import lay_out, prepared
 from benchmarks.peers.task import Recipe, Task
@@ -25,6 +25,10 @@ THEIRS = "benchmarks.peers.theirs:throughput"
 SHIPPED = "benchmarks.peers.theirs:throughput_as_shipped"
 SHIPPED_BATCH, SHIPPED_WORKERS = 128, 8
 """What lightly's CIFAR-10 script sets."""
+
+PEERS = ("lightly", "pytorch_lightning")
+RACE = {"epochs": 200, "batch_size": 512, "every": 1, "recipe": "own", "only_ours": False}
+"""The options that go with --to-knn only, and what they are if absent."""
 
 ENCODERS = ("resnet18", "convnet")
 TARGETS = {("cpu", "resnet18"): 1.2, ("cpu", "convnet"): 2.0, ("cuda", "resnet18"): 1.5}
@@ -73,6 +77,18 @@ VALIDATION = 0.1
 
 def main() -> None:
     """`python -m benchmarks.peers`."""
+    chosen = parsed()
+    peers = () if chosen.only_ours else PEERS
+    if peers and find_spec("lightly") is None:
+        raise SystemExit("error: lightly is not installed\n  Add it to the environment: make peers")
+    if chosen.to_knn is None:
+        run("peers", chosen, side_by_side, peers=peers)
+    else:
+        run("peers-to-knn", chosen, to_knn, peers=peers)
+
+
+def parsed(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """The command line, or other arguments, with what is absent filled in; ends the program if they clash."""
     parser = options("replearn against lightly: SimCLR on the same image files.")
     parser.add_argument(
         "--images", type=Path, help="folder with train/<class>/ and test/<class>/ of JPEG files"
@@ -80,45 +96,68 @@ def main() -> None:
     parser.add_argument(
         "--encoder", nargs="+", choices=ENCODERS, help="both if absent; with --quick the convnet"
     )
-    parser.add_argument("--rounds", type=int, help="rounds of A B B A")
-    parser.add_argument("--train", type=int, help="training images")
-    parser.add_argument("--seconds", type=float, help="to time in each run")
+    parser.add_argument("--rounds", type=positive, help="rounds of A B B A")
+    parser.add_argument("--train", type=positive, help="training images")
+    parser.add_argument("--seconds", type=positive_seconds, help="to time in each run")
     parser.add_argument(
         "--workers",
-        type=int,
+        type=not_negative,
         help="lightly's loader processes at parity; the best in a first look if absent",
     )
     parser.add_argument(
-        "--to-knn", type=float, metavar="ACCURACY", help="time to this kNN accuracy instead"
+        "--to-knn", type=share, metavar="ACCURACY", help="time to this kNN accuracy instead"
     )
-    parser.add_argument("--epochs", type=int, default=200, help="with --to-knn: at most so many")
-    parser.add_argument("--batch-size", type=int, default=512, help="with --to-knn: replearn's")
-    parser.add_argument(
-        "--every", type=int, default=1, help="with --to-knn: epochs between two looks at it"
+    race = parser.add_argument_group("with --to-knn")
+    race.add_argument(
+        "--epochs", type=positive, help=f"at most so many; {RACE['epochs']} if absent"
     )
-    parser.add_argument(
+    race.add_argument(
+        "--batch-size", type=positive, help=f"replearn's; {RACE['batch_size']} if absent"
+    )
+    race.add_argument("--every", type=positive, help="epochs between two looks; 1 if absent")
+    race.add_argument(
         "--recipe",
         choices=get_args(Recipe),
-        default="own",
-        help="with --to-knn: what replearn trains with; kobak: the script simclr-cifar10 of D. Kobak",
+        help="what replearn trains with, its own if absent; kobak: the script simclr-cifar10 of D. Kobak",
     )
-    parser.add_argument(
-        "--only-ours", action="store_true", help="with --to-knn: do not train lightly beside it"
+    race.add_argument(
+        "--only-ours", action="store_true", default=None, help="do not train lightly beside it"
     )
     parser.add_argument(
         "--compile", choices=["off", "kernels", "graphs"], default="off", help="of replearn's steps"
     )
-    chosen = parser.parse_args()
-    name = "peers" if chosen.to_knn is None else "peers-to-knn"
-    run(name, chosen, measure, peers=("lightly", "pytorch_lightning"))
-
-
-def measure(chosen: argparse.Namespace) -> Sequence[Table]:
-    """The tables that the command line asks for."""
+    chosen = parser.parse_args(arguments)
+    for name, default in RACE.items():
+        if getattr(chosen, name) is None:
+            setattr(chosen, name, default)
+        elif chosen.to_knn is None:
+            parser.error(f"--{name.replace('_', '-')} goes with --to-knn only")
     if chosen.to_knn is not None:
-        return [to_knn(chosen)]
-    parity = Table("Parity: the same backbone, head, loss, batch, views, optimiser and precision")
-    shipped = Table("As shipped: lightly's CIFAR-10 script, and the same recipe as a study's run")
+        if not (chosen.images or chosen.quick):
+            parser.error("--to-knn needs --images: else made-up images would be measured")
+        if len(chosen.encoder or ()) > 1:
+            parser.error("--to-knn takes one --encoder")
+    return chosen
+
+
+def share(text: str) -> float:
+    """An option's accuracy between 0 and 1."""
+    if not 0 < float(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1: a share, 0.847, not 84.7")
+    return float(text)
+
+
+def side_by_side(chosen: argparse.Namespace) -> Iterator[Table]:
+    """Views per second of both, with the same parts and each as it is shipped."""
+    parity = Table(
+        "Parity: the same backbone, head, loss, batch, views, optimiser and precision",
+        notes=list(PARITY_NOTES),
+    )
+    shipped = Table(
+        "As shipped: lightly's CIFAR-10 script, and the same recipe as a study's run",
+        notes=list(SHIPPED_NOTES),
+    )
+    yield from (parity, shipped)
     for encoder in chosen.encoder or (ENCODERS[1:] if chosen.quick else ENCODERS):
         size = QUICK if chosen.quick else SIZES[chosen.device, encoder]
         size = replace(
@@ -129,15 +168,13 @@ def measure(chosen: argparse.Namespace) -> Sequence[Table]:
         )
         with tempfile.TemporaryDirectory() as folder:
             task = laid_out(Path(folder), chosen, encoder, size)
-            notes = in_fresh_process("benchmarks.peers.gate:notes", task=task.as_dict())
+            parity.notes.extend(
+                in_fresh_process("benchmarks.peers.gate:notes", task=task.as_dict())
+            )
             parity.rows.append(at_parity(task, size, chosen.workers))
-            parity.notes.extend(notes)
             if encoder == "resnet18":
                 task = replace(task, batch_size=min(SHIPPED_BATCH, size.batch_size))
                 shipped.rows.append(as_shipped(replace(task, workers=SHIPPED_WORKERS), size))
-    parity.notes.extend(PARITY_NOTES)
-    shipped.notes.extend(SHIPPED_NOTES)
-    return [table for table in (parity, shipped) if table.rows]
 
 
 def laid_out(folder: Path, chosen: argparse.Namespace, encoder: str, size: Size) -> Task:
@@ -232,9 +269,18 @@ def candidates(cores: int) -> list[int]:
     return sorted({0, 1, max(1, cores // 2), cores})
 
 
-def to_knn(chosen: argparse.Namespace) -> Table:
+def to_knn(chosen: argparse.Namespace) -> Iterator[Table]:
     """Training time until the features reach an accuracy, each side with its own recipe."""
     target = chosen.to_knn
+    whose = {"own": "its own", "lightly": "lightly's", "kobak": "Kobak's"}[chosen.recipe]
+    table = Table(
+        f"Training time to a kNN accuracy of {target:g}, evaluation not counted",
+        notes=[
+            f"replearn with {whose} recipe, compile: {chosen.compile}",
+            "kNN with 200 neighbours and temperature 0.1 on the test images",
+        ],
+    )
+    yield table
     (encoder,) = chosen.encoder or ["convnet" if chosen.quick else "resnet18"]
     train, test = (128, 64) if chosen.quick else (50_000, 10_000)
     with tempfile.TemporaryDirectory() as folder:
@@ -257,26 +303,25 @@ def to_knn(chosen: argparse.Namespace) -> Table:
             ours, theirs = (replace(task, batch_size=32) for task in (ours, theirs))
         sides = (("replearn", "our_curve", ours), ("lightly", "their_curve", theirs))
         sides = sides[:1] if chosen.only_ours else sides
-        curves = {
-            name: in_fresh_process(
-                f"benchmarks.peers.knn:{function}",
-                show=not chosen.quick,
-                task=task.as_dict(),
-                target=target,
-                every=chosen.every,
-                **({"recipe": chosen.recipe} if name == "replearn" else {}),
-            )
-            for name, function, task in sides
-        }
-    table = race(curves, target)
-    whose = {"own": "its own", "lightly": "lightly's", "kobak": "Kobak's"}[chosen.recipe]
-    table.notes.append(f"replearn with {whose} recipe, compile: {chosen.compile}")
-    return table
+        curves: dict[str, list[list[float]]] = {}
+        try:
+            for name, function, task in sides:
+                curves[name] = in_fresh_process(
+                    f"benchmarks.peers.knn:{function}",
+                    show=not chosen.quick,
+                    task=task.as_dict(),
+                    target=target,
+                    every=chosen.every,
+                    **({"recipe": chosen.recipe} if name == "replearn" else {}),
+                )
+        finally:
+            # Of the first side too, when the second is interrupted.
+            if curves:
+                fill(table, curves, target)
 
 
-def race(curves: dict[str, list[list[float]]], target: float) -> Table:
-    """From curves of (epoch, seconds, accuracy) to who was there when."""
-    table = Table(f"Training time to a kNN accuracy of {target:g}, evaluation not counted")
+def fill(table: Table, curves: dict[str, list[list[float]]], target: float) -> None:
+    """Say in the table who was there when, from curves of (epoch, seconds, accuracy)."""
     ends = {name: curve[-1] for name, curve in curves.items()}
     table.rows.append(Row("time to the last epoch", {n: end[1] for n, end in ends.items()}, "s"))
     table.rows.append(Row("epochs", {n: end[0] for n, end in ends.items()}, "epochs"))
@@ -289,14 +334,10 @@ def race(curves: dict[str, list[list[float]]], target: float) -> Table:
         late = [name for name, accuracy in best.items() if accuracy < target]
         if late:
             table.notes.append(f"not reached by {' and '.join(late)}; no ratio")
-    table.notes.append("kNN with 200 neighbours and temperature 0.1 on the test images")
     for name, curve in curves.items():
         points = ", ".join(f"{epoch}: {accuracy:.2%}" for epoch, _, accuracy in curve)
         table.notes.append(f"{name}, accuracy after so many epochs: {points}")
-    return table
 
 
 if __name__ == "__main__":
-    if find_spec("lightly") is None:
-        raise SystemExit("error: lightly is not installed\n  Add it to the environment: make peers")
     main()

@@ -54,7 +54,6 @@ def test_the_interval_holds_the_truth_as_often_as_it_says() -> None:
     for _ in range(trials):
         noise = random.lognormal(sigma=0.1, size=(2, 15))
         ratio = paired_ratio(list(1.5 * noise[0]), list(noise[1]))
-        assert ratio.low is not None and ratio.high is not None
         assert ratio.low <= ratio.median <= ratio.high
         hits += ratio.low <= 1.5 <= ratio.high
     assert 0.88 <= hits / trials <= 0.995
@@ -66,10 +65,24 @@ def test_an_outlier_does_not_move_the_ratio() -> None:
     assert paired_ratio(a, b) == paired_ratio(a, b)
 
 
-def test_one_pair_has_no_interval() -> None:
-    ratio = paired_ratio([3.0], [2.0])
-    assert (ratio.median, ratio.low, ratio.high, ratio.pairs) == (1.5, None, None, (1.5,))
-    assert str(ratio) == "1.50 (one pair)"
+@pytest.mark.parametrize(
+    ("pairs", "text"),
+    [
+        ([1.5], "1.50 (one pair)"),
+        ([0.95, 0.86], "0.91 (2 pairs, 0.86 to 0.95)"),
+        ([1.0, 5.0, 0.9, 1.1, 1.2], "1.10 (5 pairs, 0.90 to 5.00)"),
+    ],
+)
+def test_few_pairs_have_their_range_and_no_interval(pairs: list[float], text: str) -> None:
+    ratio = paired_ratio(pairs, [1.0] * len(pairs))
+    assert (ratio.low, ratio.high, ratio.pairs) == (min(pairs), max(pairs), tuple(pairs))
+    assert str(ratio) == text
+
+
+def test_six_pairs_have_an_interval_within_their_range() -> None:
+    ratio = paired_ratio([0.5, 0.97, 0.98, 0.99, 1.0, 1.9], [1.0] * 6)
+    assert 0.5 < ratio.low < ratio.median < ratio.high < 1.9
+    assert str(ratio) == f"0.98 [{ratio.low:.2f}, {ratio.high:.2f}]"
 
 
 @pytest.mark.parametrize(("a", "b"), [([], []), ([1.0], [1.0, 2.0])])

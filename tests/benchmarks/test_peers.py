@@ -10,9 +10,11 @@ import pytest
 import torch
 from PIL import Image
 
+from benchmarks.harness import Table
 from benchmarks.pairs import in_fresh_process
+from benchmarks.peers import __main__ as command
 from benchmarks.peers import ours
-from benchmarks.peers.__main__ import Size, candidates, lasting, race
+from benchmarks.peers.__main__ import Size, candidates, fill, lasting, main, parsed, to_knn
 from benchmarks.peers.images import lay_out, prepared
 from benchmarks.peers.task import VIEW, Recipe, Task, training_files
 from replearn.data import open_prepared
@@ -91,13 +93,74 @@ def test_the_curve_of_replearn_has_a_point_for_each_look(
 
 def test_a_race_compares_times_only_if_both_arrive() -> None:
     fast, slow = [[1, 2.0, 0.5], [2, 4.0, 0.9]], [[1, 10.0, 0.6], [2, 20.0, 0.85]]
-    both = race({"replearn": fast, "lightly": slow}, 0.8)
+    both, one = Table("both arrive"), Table("one arrives")
+    fill(both, {"replearn": fast, "lightly": slow}, 0.8)
     assert both.rows[0].case == "time to the accuracy"
     assert both.rows[0].ratio is not None
     assert both.rows[0].ratio.median == 5
-    one = race({"replearn": fast, "lightly": slow}, 0.87)
+    fill(one, {"replearn": fast, "lightly": slow}, 0.87)
     assert one.rows[0].ratio is None
     assert one.notes[0] == "not reached by lightly; no ratio"
+
+
+def test_an_interrupted_race_keeps_the_side_that_has_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    def curve(function: str, **_: object) -> list[list[float]]:
+        if function.endswith("their_curve"):
+            raise KeyboardInterrupt
+        return [[1, 2.0, 0.9]]
+
+    monkeypatch.setattr(command, "in_fresh_process", curve)
+    tables = to_knn(parsed(["--to-knn", "0.8", "--quick", "--device", "cpu"]))
+    table = next(tables)
+    with pytest.raises(KeyboardInterrupt):
+        next(tables)
+    assert table.rows[0].values == {"replearn": 2.0}
+    assert table.rows[0].ratio is None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--to-knn", "84.7"], "84.7 is not between 0 and 1: a share, 0.847, not 84.7"),
+        (["--to-knn", "nan"], "nan is not between 0 and 1"),
+        (["--to-knn", "0.8"], "--to-knn needs --images: else made-up images would be measured"),
+        (["--to-knn", "0.8", "--quick", "--encoder", "resnet18", "convnet"], "takes one --encoder"),
+        (["--only-ours"], "--only-ours goes with --to-knn only"),
+        (["--recipe", "own"], "--recipe goes with --to-knn only"),
+        (["--epochs", "200"], "--epochs goes with --to-knn only"),
+        (["--every", "1"], "--every goes with --to-knn only"),
+        (["--batch-size", "512"], "--batch-size goes with --to-knn only"),
+        (["--rounds", "0"], "argument --rounds: 0 is not a whole number above 0"),
+        (["--workers", "-1"], "argument --workers: -1 is not a whole number, 0 or more"),
+        (["--seconds", "0"], "argument --seconds: 0 is not a number of seconds above 0"),
+    ],
+)
+def test_a_command_line_that_makes_no_sense(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        parsed(arguments)
+    assert message in capsys.readouterr().err
+
+
+def test_what_the_command_line_leaves_out_is_filled_in() -> None:
+    chosen = parsed(["--to-knn", "0.847", "--images", "cifar10", "--every", "10"])
+    assert (chosen.epochs, chosen.batch_size, chosen.every) == (200, 512, 10)
+    assert (chosen.recipe, chosen.only_ours) == ("own", False)
+    assert parsed(["--workers", "0"]).workers == 0
+
+
+def test_only_a_side_that_is_trained_must_be_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    ran: list[tuple[str, tuple[str, ...]]] = []
+    monkeypatch.setattr(command, "find_spec", lambda name: None)
+    monkeypatch.setattr(command, "run", lambda name, *_, peers: ran.append((name, peers)))
+    arguments = ["peers", "--to-knn", "0.8", "--quick"]
+    monkeypatch.setattr("sys.argv", arguments)
+    with pytest.raises(SystemExit, match="lightly is not installed"):
+        main()
+    monkeypatch.setattr("sys.argv", [*arguments, "--only-ours"])
+    main()
+    assert ran == [("peers-to-knn", ())]
 
 
 def test_the_same_work_passes_the_gate_and_other_work_does_not(
