@@ -20,7 +20,7 @@ from replearn.evaluate.protocol import EvaluationConfig
 from replearn.jsonfile import read_json
 from replearn.methods.options import METHODS, DistillationOptions, MethodOptions
 from replearn.recipes import load_recipe
-from replearn.validation import validated
+from replearn.validation import home, validated
 from replearn.views import View
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=80)]
@@ -87,6 +87,14 @@ class OptimizerConfig(Model):
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
     trust: Annotated[float, Field(gt=0)] = 0.02
     """Trust coefficient η of LARS."""
+
+
+class MethodSettings(Model):
+    """What a method's block may change of the study's encoder and budget and of its recipe."""
+
+    encoder: EncoderConfig = EncoderConfig()
+    training: TrainingConfig = TrainingConfig()
+    optimizer: OptimizerConfig = OptimizerConfig()
 
 
 class DatasetIdentity(Model):
@@ -356,7 +364,7 @@ def _split_block(method: str, raw: Any, where: str) -> dict[str, Any]:
             raise UserError(
                 f"{method} has no option '{key}'",
                 where=where,
-                hint=nearest(str(key), [*known, *RESERVED, "variants"]),
+                hint=home(MethodSettings, [key]) or nearest(key, [*known, *RESERVED, "variants"]),
             )
     return {"options": options, **{key: block[key] for key in RESERVED if key in block}}
 

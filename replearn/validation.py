@@ -41,7 +41,7 @@ def _explained(model: type[BaseModel], error: Any, where: str, count: int) -> Us
         owner = _model_at(model, path[:-1])
         names = [name for name in owner.model_fields if name != "source"] if owner else []
         key = str(path[-1])
-        hint = _home(model, path) or nearest(key, names)
+        hint = home(model, path) or nearest(key, names)
         return UserError(f"unknown key '{key}'{more}", where=place, hint=hint)
     if error["type"] == "missing":
         return UserError(f"this key is required{more}", where=place)
@@ -76,7 +76,7 @@ def _model_at(model: type[BaseModel], path: Sequence[str | int]) -> type[BaseMod
     return current if isinstance(current, type) and issubclass(current, BaseModel) else None
 
 
-def _home(model: type[BaseModel], path: Sequence[str | int]) -> str | None:
+def home(model: type[BaseModel], path: Sequence[str | int]) -> str | None:
     """A hint: where in `model` the last key of a path does belong, if it does anywhere."""
     waiting: list[tuple[tuple[str, ...], type[BaseModel]]] = [((), model)]
     for above, owner in waiting:

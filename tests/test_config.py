@@ -43,6 +43,8 @@ def write(tmp_path: Path, raw: Any) -> Path:
             "methods.simclr",
             "Did you mean 'temperature'?",
         ),
+        ({"methods": {"simclr": {"lr": 0.1}}}, "methods.simclr", "It belongs under optimizer."),
+        ({"methods": {"simclr": {"engine": "fast"}}}, "methods.simclr", "belongs under training."),
         ({"methods": {"simclr": {"temperature": -1}}}, "methods.simclr.temperature", "-1"),
         ({"methods": {"simclr": {"temperature": "warm"}}}, "methods.simclr.temperature", "'warm'"),
         ({"methods": {"simclr": {"optimizer": {"lr": 0}}}}, "methods.simclr.optimizer.lr", "0"),
