@@ -161,7 +161,7 @@ def run(
         found = machine.facts(chosen.device, peers)
         try:
             begun.extend(measure(chosen))
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, SystemExit):  # the latter from within a training
             complete = False
             if not any(table.rows for table in begun):
                 print("Interrupted before a row was finished: nothing is written.")

@@ -101,15 +101,16 @@ def test_a_benchmark_measures_and_publishes(tmp_path: Path, capsys: pytest.Captu
     assert "the figures show that it runs" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("ended_by", [KeyboardInterrupt(), SystemExit(130)])
 def test_an_interrupt_publishes_the_rows_that_are_done(
-    tmp_path: Path, capsys: pytest.CaptureFixture
+    ended_by: BaseException, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     def measure(chosen: argparse.Namespace) -> Iterator[Table]:
         begun = Table("Begun")
         yield begun
         begun.rows.append(TABLE.rows[0])
         yield Table("Hardly begun")
-        raise KeyboardInterrupt
+        raise ended_by
 
     chosen = options("Speed.").parse_args(["--device", "cpu", "--output", str(tmp_path)])
     with pytest.raises(SystemExit) as ended:
