@@ -161,7 +161,10 @@ def run(
         found = machine.facts(chosen.device, peers)
         try:
             begun.extend(measure(chosen))
-        except (KeyboardInterrupt, SystemExit):  # the latter from within a training
+        except (KeyboardInterrupt, SystemExit) as ended:
+            # A training that is interrupted exits; whatever else exits has something else to say.
+            if isinstance(ended, SystemExit) and ended.code != INTERRUPTED:
+                raise
             complete = False
             if not any(table.rows for table in begun):
                 print("Interrupted before a row was finished: nothing is written.")

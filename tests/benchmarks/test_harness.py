@@ -123,6 +123,16 @@ def test_an_interrupt_publishes_the_rows_that_are_done(
     assert [row["case"] for table in content["tables"] for row in table["rows"]] == ["large"]
 
 
+def test_an_exit_of_another_kind_keeps_its_own_words(tmp_path: Path) -> None:
+    def measure(chosen: argparse.Namespace) -> Iterator[Table]:
+        yield TABLE
+        raise SystemExit("error: no images")
+
+    chosen = options("Speed.").parse_args(["--device", "cpu", "--output", str(tmp_path)])
+    with pytest.raises(SystemExit, match="no images"):
+        run("speed", chosen, measure)
+
+
 def test_an_interrupt_before_the_first_row_writes_nothing(
     tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
