@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from importlib import metadata
 from pathlib import Path
 from xml.etree import ElementTree
@@ -101,6 +101,14 @@ def test_a_benchmark_measures_and_publishes(tmp_path: Path, capsys: pytest.Captu
     assert "the figures show that it runs" in capsys.readouterr().out
 
 
+def interrupted(measure: Callable[[argparse.Namespace], Iterable[Table]], output: Path) -> None:
+    """Run a benchmark that ends as after Ctrl-C."""
+    chosen = options("Speed.").parse_args(["--device", "cpu", "--output", str(output)])
+    with pytest.raises(SystemExit) as ended:
+        run("speed", chosen, measure)
+    assert ended.value.code == 130
+
+
 @pytest.mark.parametrize("ended_by", [KeyboardInterrupt(), SystemExit(130)])
 def test_an_interrupt_publishes_the_rows_that_are_done(
     ended_by: BaseException, tmp_path: Path, capsys: pytest.CaptureFixture
@@ -112,10 +120,7 @@ def test_an_interrupt_publishes_the_rows_that_are_done(
         yield Table("Hardly begun")
         raise ended_by
 
-    chosen = options("Speed.").parse_args(["--device", "cpu", "--output", str(tmp_path)])
-    with pytest.raises(SystemExit) as ended:
-        run("speed", chosen, measure)
-    assert ended.value.code == 130
+    interrupted(measure, tmp_path)
     assert "Interrupted: the rows that were finished.\nBegun\n" in capsys.readouterr().out
     (file,) = tmp_path.glob("speed-*.json")
     content = json.loads(file.read_text())
@@ -140,10 +145,7 @@ def test_an_interrupt_before_the_first_row_writes_nothing(
         yield Table("Begun")
         raise KeyboardInterrupt
 
-    chosen = options("Speed.").parse_args(["--device", "cpu", "--output", str(tmp_path)])
-    with pytest.raises(SystemExit) as ended:
-        run("speed", chosen, measure)
-    assert ended.value.code == 130
+    interrupted(measure, tmp_path)
     assert "nothing is written" in capsys.readouterr().out
     assert list(tmp_path.iterdir()) == []
 
@@ -155,10 +157,7 @@ def test_an_interrupt_while_files_are_written_has_no_traceback(
         raise KeyboardInterrupt
 
     monkeypatch.setattr(harness, "write_json", write)
-    chosen = options("Speed.").parse_args(["--device", "cpu", "--output", str(tmp_path)])
-    with pytest.raises(SystemExit) as ended:
-        run("speed", chosen, lambda chosen: [TABLE])
-    assert ended.value.code == 130
+    interrupted(lambda chosen: [TABLE], tmp_path)
 
 
 @pytest.mark.parametrize("option", ["--device", "--threads"])
