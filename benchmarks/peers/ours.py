@@ -70,13 +70,20 @@ def equal_parts(task: Task) -> dict[str, Any]:
 def parts_of(recipe: Recipe, task: Task) -> dict[str, Any]:
     """SimCLR's block of a study by a recipe's name; empty for replearn's own.
 
-    "kobak" has the values of D. Kobak's script simclr-cifar10 (83.2 % after 100 epochs with k = 10).
+    "kobak" has the values of D. Kobak's script simclr-cifar10 (83.2 % after 100 epochs with k = 10),
+    "short" half of lightly's learning rate and a lower temperature, for some two hundred epochs.
     """
     if recipe == "own":
         return {}
     parts = equal_parts(task)
     if recipe == "lightly":
         return parts
+    if recipe == "short":
+        return parts | {
+            "temperature": 0.2,
+            "hidden": 1024,
+            "optimizer": parts["optimizer"] | {"lr": 0.06},
+        }
     view = VIEW.model_dump() | {"crop_scale": (0.2, 1.0), "grayscale": 0.1}
     optimizer = parts["optimizer"] | {"lr": 0.03}
     return parts | {"hidden": 1024, "optimizer": optimizer, "views": [view] * 2}

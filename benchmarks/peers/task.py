@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from replearn.views import View
 
-Recipe = Literal["own", "lightly", "kobak"]
+Recipe = Literal["own", "lightly", "kobak", "short"]
 """What replearn trains with when it is about an accuracy."""
 
 TEMPERATURE = 0.5

@@ -73,7 +73,7 @@ def test_replearn_trains_and_is_timed(task: Task) -> None:
 
 @pytest.mark.parametrize(
     ("every", "recipe", "epochs"),
-    [(1, "own", [1, 2, 3]), (2, "lightly", [2, 3]), (3, "kobak", [3])],
+    [(1, "own", [1, 2, 3]), (2, "lightly", [2, 3]), (3, "kobak", [3]), (3, "short", [3])],
 )
 def test_the_curve_of_replearn_has_a_point_for_each_look(
     task: Task, every: int, recipe: Recipe, epochs: list[int]
