@@ -142,7 +142,9 @@ def run(
     *,
     peers: Sequence[str] = (),
 ) -> None:
-    """A benchmark's main: measure and publish; an interrupt publishes what is finished, with status 130.
+    """A benchmark's main: measure and publish; what ends it early leaves the rows that are finished.
+
+    The exit status is 130 after an interrupt, and 1 after a mistake.
 
     Args:
         name: of the files.
@@ -151,7 +153,7 @@ def run(
         peers: packages measured beside replearn, for their versions.
     """
     begun: list[Table] = []
-    complete = True
+    ended: BaseException | None = None
     if chosen.threads:
         torch.set_num_threads(chosen.threads)
     try:
@@ -161,22 +163,23 @@ def run(
         found = machine.facts(chosen.device, peers)
         try:
             begun.extend(measure(chosen))
-        except (KeyboardInterrupt, SystemExit) as ended:
+        except (KeyboardInterrupt, SystemExit, UserError) as early:
             # A training that is interrupted exits; whatever else exits has something else to say.
-            if isinstance(ended, SystemExit) and ended.code != INTERRUPTED:
+            if isinstance(early, SystemExit) and early.code != INTERRUPTED:
                 raise
-            complete = False
-            if not any(table.rows for table in begun):
-                print("Interrupted before a row was finished: nothing is written.")
-                sys.exit(INTERRUPTED)
-            print("Interrupted: the rows that were finished.")
-        publish(name, begun, found, chosen.output, quick=chosen.quick, complete=complete)
+            ended = early
+        rows = any(table.rows for table in begun)
+        if ended is not None:
+            how = "Ended by a mistake" if isinstance(ended, UserError) else "Interrupted"
+            print(f"{how}: the rows that were finished." if rows else f"{how}: nothing is written.")
+        if rows:
+            publish(name, begun, found, chosen.output, quick=chosen.quick, complete=ended is None)
     except UserError as error:
-        sys.exit(f"error: {error}")
-    except KeyboardInterrupt:  # before the first case, or while the files are written
-        complete = False
-    if not complete:
-        sys.exit(INTERRUPTED)
+        ended = error
+    except KeyboardInterrupt as early:  # before the first case, or while the files are written
+        ended = early
+    if ended is not None:
+        sys.exit(f"error: {ended}" if isinstance(ended, UserError) else INTERRUPTED)
 
 
 def one_by_one(cases: Sequence[Case], label: str) -> Iterator[Case]:

@@ -59,6 +59,14 @@ def _switched_off(value: object) -> object:
     return "off" if value is False else value
 
 
+def _as_torch_calls_it(value: object) -> object:
+    return "cuda" if value == "gpu" else value
+
+
+Device = Annotated[Literal["auto", "cpu", "cuda"], BeforeValidator(_as_torch_calls_it)]
+"""Where a job runs; "gpu" is read as "cuda"."""
+
+
 class TrainingConfig(Model):
     """The budget, equal for every method unless a method's block says otherwise."""
 
@@ -119,7 +127,7 @@ class RunConfig(Model):
     optimizer: OptimizerConfig
     views: tuple[View, ...]
     evaluation: EvaluationConfig
-    device: Literal["auto", "cpu", "cuda"] = "auto"
+    device: Device = "auto"
     jobs_per_gpu: Annotated[int, Field(ge=1)] = 1
     on_error: Literal["stop", "record"] = "stop"
     recipe: str
@@ -179,7 +187,7 @@ class Study(Model):
     training: TrainingConfig = TrainingConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     tracking: TrackingConfig = TrackingConfig()
-    device: Literal["auto", "cpu", "cuda"] = "auto"
+    device: Device = "auto"
     jobs_per_gpu: Annotated[int, Field(ge=1)] = 1
     """Jobs that may share a GPU."""
     gpus_per_run: Annotated[int, Field(ge=1)] = 1

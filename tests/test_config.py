@@ -68,7 +68,7 @@ def write(tmp_path: Path, raw: Any) -> Path:
         ({"seeds": [1, 1]}, "seeds", "twice"),
         ({"seeds": []}, "seeds", "at least 1"),
         ({"name": "a b; rm -rf"}, "name", "pattern"),
-        ({"device": "gpu"}, "device", "auto"),
+        ({"device": "tpu"}, "device", "auto"),
         ({"recipe": "tiny"}, "recipe", "Valid choices: auto, cifar, paper, small."),
         ({"engine": "plain"}, "engine", "It belongs under training."),
         ({"bank": 100}, "bank", "It belongs under training.monitor."),
@@ -117,6 +117,10 @@ def test_compilation_is_turned_off_by_a_bare_off(tmp_path: Path) -> None:
     assert study.training.compile == "off"
     assert resolve(study, "digits", "simclr", "default")["training"].compile == "graphs"
     assert resolve(study, "digits", "simclr", "b")["training"].compile == "off"
+
+
+def test_a_graphics_card_has_two_names() -> None:
+    assert parse_study(study_with(device="gpu"), "study").device == "cuda"
 
 
 def test_layers_win_from_defaults_to_variant() -> None:

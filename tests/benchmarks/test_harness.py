@@ -101,17 +101,34 @@ def test_a_benchmark_measures_and_publishes(tmp_path: Path, capsys: pytest.Captu
     assert "the figures show that it runs" in capsys.readouterr().out
 
 
-def interrupted(measure: Callable[[argparse.Namespace], Iterable[Table]], output: Path) -> None:
-    """Run a benchmark that ends as after Ctrl-C."""
+def ended_early(
+    measure: Callable[[argparse.Namespace], Iterable[Table]], output: Path, code: int | str = 130
+) -> None:
+    """Run a benchmark that does not reach its end, after Ctrl-C unless another exit code is given."""
     chosen = options("Speed.").parse_args(["--device", "cpu", "--output", str(output)])
     with pytest.raises(SystemExit) as ended:
         run("speed", chosen, measure)
-    assert ended.value.code == 130
+    assert ended.value.code == code
 
 
-@pytest.mark.parametrize("ended_by", [KeyboardInterrupt(), SystemExit(130)])
-def test_an_interrupt_publishes_the_rows_that_are_done(
-    ended_by: BaseException, tmp_path: Path, capsys: pytest.CaptureFixture
+@pytest.mark.parametrize(
+    ("ended_by", "code", "words"),
+    [
+        (KeyboardInterrupt(), 130, "Interrupted"),
+        (SystemExit(130), 130, "Interrupted"),
+        (
+            UserError("no images", where="--images"),
+            "error: --images: no images",
+            "Ended by a mistake",
+        ),
+    ],
+)
+def test_what_ends_it_early_leaves_the_rows_that_are_done(
+    ended_by: BaseException,
+    code: int | str,
+    words: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture,
 ) -> None:
     def measure(chosen: argparse.Namespace) -> Iterator[Table]:
         begun = Table("Begun")
@@ -120,8 +137,8 @@ def test_an_interrupt_publishes_the_rows_that_are_done(
         yield Table("Hardly begun")
         raise ended_by
 
-    interrupted(measure, tmp_path)
-    assert "Interrupted: the rows that were finished.\nBegun\n" in capsys.readouterr().out
+    ended_early(measure, tmp_path, code)
+    assert f"{words}: the rows that were finished.\nBegun\n" in capsys.readouterr().out
     (file,) = tmp_path.glob("speed-*.json")
     content = json.loads(file.read_text())
     assert content["complete"] is False
@@ -133,9 +150,7 @@ def test_an_exit_of_another_kind_keeps_its_own_words(tmp_path: Path) -> None:
         yield TABLE
         raise SystemExit("error: no images")
 
-    chosen = options("Speed.").parse_args(["--device", "cpu", "--output", str(tmp_path)])
-    with pytest.raises(SystemExit, match="no images"):
-        run("speed", chosen, measure)
+    ended_early(measure, tmp_path, "error: no images")
 
 
 def test_an_interrupt_before_the_first_row_writes_nothing(
@@ -145,7 +160,7 @@ def test_an_interrupt_before_the_first_row_writes_nothing(
         yield Table("Begun")
         raise KeyboardInterrupt
 
-    interrupted(measure, tmp_path)
+    ended_early(measure, tmp_path)
     assert "nothing is written" in capsys.readouterr().out
     assert list(tmp_path.iterdir()) == []
 
@@ -157,7 +172,7 @@ def test_an_interrupt_while_files_are_written_has_no_traceback(
         raise KeyboardInterrupt
 
     monkeypatch.setattr(harness, "write_json", write)
-    interrupted(lambda chosen: [TABLE], tmp_path)
+    ended_early(lambda chosen: [TABLE], tmp_path)
 
 
 @pytest.mark.parametrize("option", ["--device", "--threads"])
