@@ -119,7 +119,7 @@ def parsed(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         "--recipe",
         choices=get_args(Recipe),
         help="what replearn trains with, its own if absent; kobak: the script simclr-cifar10 of D. Kobak; "
-        "short: lightly's with half the learning rate and temperature 0.2",
+        "short: lightly's with half the learning rate, temperature 0.2 and a wider head",
     )
     race.add_argument(
         "--only-ours", action="store_true", default=None, help="do not train lightly beside it"

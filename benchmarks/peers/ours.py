@@ -71,7 +71,7 @@ def parts_of(recipe: Recipe, task: Task) -> dict[str, Any]:
     """SimCLR's block of a study by a recipe's name; empty for replearn's own.
 
     "kobak" has the values of D. Kobak's script simclr-cifar10 (83.2 % after 100 epochs with k = 10),
-    "short" half of lightly's learning rate and a lower temperature, for some two hundred epochs.
+    "short" half of lightly's learning rate, a lower temperature and a wider head, for two hundred epochs.
     """
     if recipe == "own":
         return {}
