@@ -159,7 +159,7 @@ def run(
     try:
         if chosen.device == "cuda" and not torch.cuda.is_available():
             raise UserError("torch finds no CUDA device here", where="--device cuda")
-        # Before the measurement, which is itself a load.
+        # Before the measurement, which keeps cores busy itself.
         found = machine.facts(chosen.device, peers)
         try:
             begun.extend(measure(chosen))
@@ -217,12 +217,12 @@ def publish(
         print(table.text(), end="\n\n")
     print(machine.sentence(found))
     if machine.busy(found):
-        load = f"load {found['load']:.1f} on {found['cores']} cores"
-        print(f"Warning: the machine was busy ({load}): timings may mislead.")
+        others = f"{found['busy_cores']:.1f} of {found['cores']} cores by other work"
+        print(f"Warning: the machine was busy ({others}): timings may mislead.")
     if quick:
         print("--quick: the figures show that it runs, no more.")
     content = {
-        "schema": 2,
+        "schema": 3,
         "name": name,
         "quick": quick,
         "complete": complete,

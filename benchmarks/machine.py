@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from importlib import metadata
 from typing import Any
 
+import psutil
 import torch
 
 from replearn.provenance import CHECKOUT, commit, cpu_name
@@ -30,7 +31,7 @@ def facts(device: str, peers: Sequence[str] = ()) -> dict[str, Any]:
         "cpu": cpu_name(),
         "cores": len(os.sched_getaffinity(0)),
         "threads": torch.get_num_threads(),
-        "load": round(os.getloadavg()[0], 2),
+        "busy_cores": busy_cores(),
         "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
         "device": device,
         "gpu": torch.cuda.get_device_name() if device == "cuda" else None,
@@ -44,9 +45,18 @@ def facts(device: str, peers: Sequence[str] = ()) -> dict[str, Any]:
     }
 
 
+def busy_cores(seconds: float = 2) -> float:
+    """How many cores other processes keep busy, watched for some seconds while this one waits.
+
+    Not the load average: that remembers what ran a minute ago, the benchmark before this one for example.
+    """
+    share = psutil.cpu_percent(interval=seconds) / 100
+    return round(share * (psutil.cpu_count() or 1), 2)
+
+
 def busy(found: dict[str, Any]) -> bool:
-    """Whether other work may have slowed the measurement down: a load of more than half the cores."""
-    return bool(found["load"] > found["cores"] / 2)
+    """Whether other work may have slowed the measurement down: it kept more than half the cores busy."""
+    return bool(found["busy_cores"] > found["cores"] / 2)
 
 
 def command() -> str:
@@ -61,7 +71,7 @@ def sentence(found: dict[str, Any]) -> str:
     parts = [found["cpu"], f"{found['cores']} cores", f"{found['threads']} threads"]
     if found["gpu"]:
         parts = [found["gpu"], f"driver {found['driver']}", *parts]
-    parts += [f"load {found['load']}", f"torch {found['torch']}"]
+    parts += [f"{found['busy_cores']} busy before", f"torch {found['torch']}"]
     return ", ".join([*parts, f"replearn {(found['commit'] or 'without a commit')[:7]}"])
 
 

@@ -72,12 +72,12 @@ def test_the_files_hold_rows_and_machine(tmp_path: Path, capsys: pytest.CaptureF
     assert f"{tmp_path}/new/speed-20261126T183000.json, " in said
 
 
-@pytest.mark.parametrize(("load", "warned"), [(1.0, False), (6.12, True)])
+@pytest.mark.parametrize(("busy", "warned"), [(1.0, False), (6.12, True)])
 def test_a_busy_machine_is_warned_of(
-    load: float, warned: bool, tmp_path: Path, capsys: pytest.CaptureFixture
+    busy: float, warned: bool, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
-    publish("speed", [TABLE], {**machine.facts("cpu"), "cores": 2, "load": load}, tmp_path)
-    warning = "Warning: the machine was busy (load 6.1 on 2 cores): timings may mislead.\n"
+    publish("speed", [TABLE], {**machine.facts("cpu"), "cores": 2, "busy_cores": busy}, tmp_path)
+    warning = "Warning: the machine was busy (6.1 of 2 cores by other work): timings may mislead.\n"
     assert (warning in capsys.readouterr().out) is warned
 
 
