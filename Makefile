@@ -79,13 +79,13 @@ lint: $(STAMP) ## style, types and the workflow's own checks
 	ruff check .
 	ruff format --check .
 	mypy
-	snakefmt --check Snakefile workflow
+	snakefmt --check Snakefile workflow benchmarks
 	snakemake --lint
 
 format: $(STAMP) ## put the code into shape
 	ruff check --fix --quiet .
 	ruff format --quiet .
-	snakefmt Snakefile workflow
+	snakefmt Snakefile workflow benchmarks
 
 lock: ## resolve pyproject.toml anew into requirements.lock (UPGRADE=--upgrade for newer versions)
 	@command -v uv >/dev/null || { echo "make lock needs uv: pip install uv" >&2; exit 1; }

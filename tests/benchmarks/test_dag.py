@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from argparse import Namespace
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
 from benchmarks import dag
+from benchmarks.harness import Row
 
 
 def test_an_interrupt_leaves_the_starts_that_were_timed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -23,6 +26,46 @@ def test_an_interrupt_leaves_the_starts_that_were_timed(monkeypatch: pytest.Monk
         next(tables)
     assert whole.rows == []
     assert [row.values["time"] for row in starts.rows] == [1.25, 0.5]
+
+
+def test_the_bare_workflow_has_the_jobs_and_the_files_of_ours(tmp_path: Path) -> None:
+    counted, written = [], []
+    for name, snakefile in dag.SNAKEFILES.items():
+        folder = tmp_path / name
+        folder.mkdir()
+        counts = dag.jobs(snakefile, folder, seeds=1)
+        counted.append({rule: n for rule, n in counts.items() if rule not in ("all", "study")})
+        _, summary = dag.snakemake(snakefile, folder, dag.study(1), "--summary")
+        written.append(Counter(re.findall(r"^\S*/(\S+)\t", summary, re.MULTILINE)))
+    assert counted[0] == counted[1]
+    assert written[0] == written[1]
+    assert written[0]["knn.json"] == len(dag.study(1)["methods"])
+
+
+def test_dry_runs_are_timed_in_turns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    called = []
+
+    def timed(command: list[str], folder: Path) -> tuple[float, str]:
+        called.append(folder.name)
+        return (3.0 if folder.name == "replearn-4" else 2.0), "prepare      1\ntotal  38\n"
+
+    monkeypatch.setattr(dag, "_timed", timed)
+    row = dag.dry_runs(tmp_path, seeds=4, rounds=1)
+    assert called == [
+        f"{name}-4" for name in ["replearn", "bare", "replearn", "bare", "bare", "replearn"]
+    ]
+    assert (row.case, row.values) == ("38 jobs", {"replearn": 3.0, "bare": 2.0})
+    assert row.ratio is not None and row.ratio.pairs == (1.5, 1.5)
+
+
+def test_a_line_is_laid_through_the_times() -> None:
+    rows = [
+        Row(f"{n:,} jobs", {"replearn": 1 + n / 500, "bare": 1 + n / 1000}, "s")
+        for n in (500, 2000)
+    ]
+    (_, ours, bare, _) = dag.lines(rows)
+    assert ours == "replearn: 1.0 s and 2.00 ms for each job, 9.4 s for 4,200"
+    assert bare == "bare: 1.0 s and 1.00 ms for each job, 5.2 s for 4,200"
 
 
 @pytest.mark.parametrize("option", ["--device", "--threads"])

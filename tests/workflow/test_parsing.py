@@ -142,7 +142,7 @@ def test_the_pod_of_kubernetes_runs_the_workflow(checkout: FinishedStudy) -> Non
 def test_lint_and_format_find_nothing(checkout: FinishedStudy) -> None:
     lint = checkout.snakemake("--lint")
     assert lint.returncode == 0, lint.stdout
-    files = [CHECKOUT / "Snakefile", CHECKOUT / "workflow"]
+    files = [CHECKOUT / name for name in ("Snakefile", "workflow", "benchmarks")]
     tidy = [str(Path(sys.executable).with_name("snakefmt")), "--check", *map(str, files)]
     done = subprocess.run(tidy, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
