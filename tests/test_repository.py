@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import os
 import re
 import subprocess
@@ -13,6 +14,8 @@ from pathlib import Path
 import pytest
 import yaml
 from pydantic import BaseModel
+
+from benchmarks.pairs import Ratio
 
 ROOT = Path(__file__).parent.parent
 LOCK = ROOT / "requirements.lock"
@@ -287,6 +290,19 @@ def test_every_diagnostic_and_its_thresholds_are_documented() -> None:
         f"below {verdict.FEWEST_DIRECTIONS:g}",
     ):
         assert rule in text
+
+
+def test_the_performance_page_shows_what_the_kept_benchmarks_measured() -> None:
+    page = (ROOT / "docs" / "performance.md").read_text(encoding="utf-8")
+    files = sorted((ROOT / "docs" / "measured").glob("*.json"))
+    assert files
+    for file in files:
+        content = json.loads(file.read_text(encoding="utf-8"))
+        assert f"(measured/{file.name})" in page
+        assert f"`{content['machine']['command']}`" in page
+        ratios = [row["ratio"] for table in content["tables"] for row in table["rows"]]
+        told = [str(Ratio(**ratio)) for ratio in ratios if ratio]
+        assert [ratio for ratio in told if ratio not in page] == [], file.name
 
 
 def test_every_method_source_and_command_is_documented() -> None:
