@@ -28,6 +28,7 @@ def test_an_interrupt_leaves_the_starts_that_were_timed(monkeypatch: pytest.Monk
     assert [row.values["time"] for row in starts.rows] == [1.25, 0.5]
 
 
+@pytest.mark.slow
 def test_the_bare_workflow_has_the_jobs_and_the_files_of_ours(tmp_path: Path) -> None:
     counted, written = [], []
     for name, snakefile in dag.SNAKEFILES.items():
