@@ -70,7 +70,7 @@ peers: $(STAMP) ## add the libraries that benchmarks/peers compares with to the 
 	@"$(BIN)/python" -m pip install --quiet --disable-pip-version-check --no-deps \
 	  --require-hashes -r benchmarks/requirements.lock
 
-bench: $(STAMP) ## all benchmarks but those against peers, about half an hour on two idle cores
+bench: $(STAMP) ## all benchmarks but those against peers, half an hour to over an hour on two idle cores
 	@for name in training augmentation evaluation data packing cost dag; do \
 	  echo; echo "python -m benchmarks.$$name"; python -m benchmarks.$$name; \
 	done
