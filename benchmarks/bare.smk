@@ -1,6 +1,7 @@
 """The workflow's rules, files and jobs without its planning: what of a dry run is Snakemake's own?
 
-Where workflow/rules asks the plan (input functions, priorities, GPUs), this has patterns and constants.
+benchmarks/dag.py times its dry runs beside ours. Where workflow/rules asks the plan, by input functions or for
+GPUs, this has patterns and constants; it has no priorities and no conda environments.
 """
 
 from pathlib import Path

@@ -73,8 +73,8 @@ def jobs(snakefile: Path, folder: Path, seeds: int) -> dict[str, int]:
     return found
 
 
-def dry_runs(folder: Path, seeds: int, rounds: int) -> Row:
-    """Dry runs of our workflow beside the bare one's, in turns."""
+def dry_runs(folder: Path, seeds: int, rounds: int) -> tuple[int, Row]:
+    """Number of jobs, and dry runs of our workflow beside the bare one's, in turns."""
     places = {name: folder / f"{name}-{seeds}" for name in SNAKEFILES}
     counts = {}
     for name, place in places.items():
@@ -89,12 +89,12 @@ def dry_runs(folder: Path, seeds: int, rounds: int) -> Row:
 
     times = abba(*(partial(dry_run, name) for name in SNAKEFILES), rounds=rounds)
     values = dict(zip(SNAKEFILES, map(median, times), strict=True))
-    return Row(f"{counts['bare']:,} jobs", values, "s", paired_ratio(*times))
+    count = counts["bare"]
+    return count, Row(f"{count:,} jobs", values, "s", paired_ratio(*times))
 
 
-def lines(rows: list[Row]) -> list[str]:
+def lines(counts: list[int], rows: list[Row]) -> list[str]:
     """What a line through the times says of the start and of each job, for each workflow."""
-    counts = [int(row.case.split()[0].replace(",", "")) for row in rows]
     found = ["bare: the same rules, files and jobs without planning; ratio: replearn ÷ bare"]
     for name in SNAKEFILES:
         per_job, start = np.polyfit(counts, [row.values[name] for row in rows], 1)
@@ -133,6 +133,7 @@ def measure(chosen: argparse.Namespace) -> Iterator[Table]:
         notes=[f"target for parsing: {PARSING:g} s"],
     )
     yield from (whole, starts)
+    counts: list[int] = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         listing = (SNAKEFILES["replearn"], folder, study(1), "--list")
@@ -147,8 +148,10 @@ def measure(chosen: argparse.Namespace) -> Iterator[Table]:
             Row("of it, Snakemake's own start (--version)", {"time": median(bare)}, "s")
         )
         for seeds in one_by_one(sizes, "dry runs"):
-            whole.rows.append(dry_runs(folder, seeds, rounds))
-        whole.notes.extend(lines(whole.rows))
+            count, row = dry_runs(folder, seeds, rounds)
+            counts.append(count)
+            whole.rows.append(row)
+        whole.notes.extend(lines(counts, whole.rows))
         commands = {"replearn --help": [sys.executable, "-m", "replearn", "--help"]}
         commands |= {
             f"imports of {name}": [sys.executable, "-c", f"import {module}"]

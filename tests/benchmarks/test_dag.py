@@ -51,20 +51,20 @@ def test_dry_runs_are_timed_in_turns(tmp_path: Path, monkeypatch: pytest.MonkeyP
         return (3.0 if folder.name == "replearn-4" else 2.0), "prepare      1\ntotal  38\n"
 
     monkeypatch.setattr(dag, "_timed", timed)
-    row = dag.dry_runs(tmp_path, seeds=4, rounds=1)
+    count, row = dag.dry_runs(tmp_path, seeds=4, rounds=1)
     assert called == [
         f"{name}-4" for name in ["replearn", "bare", "replearn", "bare", "bare", "replearn"]
     ]
-    assert (row.case, row.values) == ("38 jobs", {"replearn": 3.0, "bare": 2.0})
+    assert (count, row.case, row.values) == (38, "38 jobs", {"replearn": 3.0, "bare": 2.0})
     assert row.ratio is not None and row.ratio.pairs == (1.5, 1.5)
 
 
 def test_a_line_is_laid_through_the_times() -> None:
+    counts = [500, 2000]
     rows = [
-        Row(f"{n:,} jobs", {"replearn": 1 + n / 500, "bare": 1 + n / 1000}, "s")
-        for n in (500, 2000)
+        Row(f"{n:,} jobs", {"replearn": 1 + n / 500, "bare": 1 + n / 1000}, "s") for n in counts
     ]
-    (_, ours, bare, _) = dag.lines(rows)
+    (_, ours, bare, _) = dag.lines(counts, rows)
     assert ours == "replearn: 1.0 s and 2.00 ms for each job, 9.4 s for 4,200"
     assert bare == "bare: 1.0 s and 1.00 ms for each job, 5.2 s for 4,200"
 
